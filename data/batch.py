@@ -1,0 +1,49 @@
+"""What flows from the loaders into the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.letterbox import Letterbox
+
+
+@dataclass
+class Batch:
+    """Pictures and their labels.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB.
+        targets: (N, 6) float32: place in the batch, class, cx, cy, w, h normalised to (H, W).
+        indices: (B,) int64: the pictures' numbers in the index; of a mosaic, its first tile's.
+        letterbox: validation only: how each picture lies in its tensor.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    letterbox: list[Letterbox] | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """The batch with its tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The batch with its tensors in page-locked host memory."""
+        return self._map(lambda tensor: tensor if tensor.is_pinned() else tensor.pin_memory())
+
+    def _map(self, move) -> Batch:
+        return replace(self, images=move(self.images), targets=move(self.targets), indices=move(self.indices))
+
+
+def targets_of(labels: Sequence[np.ndarray]) -> Tensor:
+    """Per-picture labels (k, 5) to one (N, 6) tensor whose first column is the picture's place in the batch."""
+    rows = np.zeros((sum(map(len, labels)), 6), dtype=np.float32)
+    rows[:, 0] = np.repeat(np.arange(len(labels)), np.array([len(label) for label in labels], dtype=np.int64))
+    if labels:
+        rows[:, 1:] = np.concatenate(labels)
+    return torch.from_numpy(rows)

@@ -1,0 +1,113 @@
+"""What the index found, in one plain-data file beside the pictures' folder, so that only changes are read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+LOGGER = logging.getLogger("anneal")
+VERSION = 1
+
+
+@dataclass(slots=True)
+class Record:
+    """One picture as it was found. `shape` is (0, 0) for a picture that cannot be used."""
+
+    stat: tuple[
+        int, int, int, int
+    ]  # bytes and mtime (ns) of the picture and of its labels; -1, -1 without a label file
+    shape: tuple[int, int]
+    rows: np.ndarray  # (k, 5) float32
+    counts: tuple[int, ...]  # rows skipped, unknown classes, polygons, clipped, duplicates
+    notes: list[tuple[int, str]]  # (line of the label file, text); line -1 is the picture itself
+
+
+def cache_path(sources: Sequence[Path]) -> Path:
+    """The one cache file of these sources: beside the first folder or list, never inside it."""
+    first = Path(sources[0])
+    more = "-" + hashlib.sha256("\n".join(map(str, sources[1:])).encode()).hexdigest()[:8] if sources[1:] else ""
+    return first.parent / f".anneal-{first.name}{more}.npz"
+
+
+def save(path: Path, key: str, names: Sequence[str], records: Sequence[Record]) -> None:
+    """Write the records of `names`, through a temporary file. A folder that cannot be written is only mentioned."""
+    notes = [(i, line, text) for i, record in enumerate(records) for line, text in record.notes]
+    arrays = {
+        "names": np.frombuffer(b"\0".join(os.fsencode(name) for name in names), np.uint8),
+        "stats": np.array([record.stat for record in records], np.int64).reshape(-1, 4),
+        "shapes": np.array([record.shape for record in records], np.int32).reshape(-1, 2),
+        "lengths": np.array([len(record.rows) for record in records], np.int64),
+        "rows": np.concatenate([record.rows for record in records] or [np.zeros((0, 5), np.float32)]),
+        "counts": np.array([record.counts for record in records], np.int64).reshape(-1, 5),
+        "notes": np.frombuffer(json.dumps(notes).encode(), np.uint8),
+        "key": np.frombuffer(f"{VERSION} {key}".encode(), np.uint8),
+    }
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.savez(file, allow_pickle=False, **arrays)
+        os.chmod(temporary, 0o644)  # a temporary file is private; this one is for all who use the data
+        os.replace(temporary, path)
+    except OSError as error:
+        LOGGER.info("The index is not cached: %s cannot be written (%s).", path, error.strerror)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def load(path: Path, key: str) -> dict[str, Record]:
+    """The records by name; empty where there is no cache, or one that is broken or made with another `key`."""
+    try:
+        if not zipfile.is_zipfile(path) and path.exists():
+            raise ValueError("not a zip file")
+        with zipfile.ZipFile(path) as archive:  # stored, not compressed: never larger in memory than on disk
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise ValueError("compressed")
+        with np.load(path, allow_pickle=False) as archive:
+            content = {name: archive[name] for name in archive.files}
+        if content["key"].tobytes().decode() != f"{VERSION} {key}":
+            return {}
+        return _records(content)
+    except FileNotFoundError:
+        return {}
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        EOFError,
+        ArithmeticError,
+        MemoryError,
+        RecursionError,
+    ) as error:
+        LOGGER.info("The index cache %s is not usable (%s): reading everything again.", path, type(error).__name__)
+        return {}
+
+
+def _records(content: dict[str, np.ndarray]) -> dict[str, Record]:
+    raw = content["names"].tobytes()
+    names = [os.fsdecode(name) for name in raw.split(b"\0")] if raw else []
+    stats, shapes, rows = (content[name] for name in ("stats", "shapes", "rows"))
+    lengths, counts = content["lengths"], content["counts"]
+    ends = np.cumsum(lengths)
+    sound = stats.shape == (len(names), 4) and shapes.shape == (len(names), 2) and counts.shape == (len(names), 5)
+    sound = sound and lengths.shape == (len(names),) and (lengths >= 0).all() and rows.dtype == np.float32
+    if not sound or rows.shape != (int(lengths.sum()), 5) or not ((rows >= 0).all() and (rows[:, 1:] <= 1).all()):
+        raise ValueError("inconsistent")
+    columns = zip(names, stats.tolist(), shapes.tolist(), ends - lengths, ends, counts.tolist(), strict=True)
+    records = {
+        name: Record(tuple(stat), tuple(shape), rows[start:end], tuple(count), [])
+        for name, stat, shape, start, end, count in columns
+    }
+    for i, line, text in json.loads(content["notes"].tobytes()):
+        records[names[i]].notes.append((int(line), str(text)))
+    return records

@@ -1,0 +1,141 @@
+"""The data YAML: which classes there are and where the pictures lie; and the built-in sample where there are none."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.sample import is_sample, render
+from utils.errors import UserError, nearest
+from utils.safe_yaml import load_yaml, place
+
+LOGGER = logging.getLogger("anneal")
+KEYS = ("path", "train", "val", "test", "names", "nc", "sample", "download")
+# What data set sites add for their own use: allowed, and of no meaning here.
+FOREIGN_KEYS = ("author", "date", "description", "license", "links", "roboflow", "task", "url", "version")
+SAMPLES = ("faces",)
+PACKAGE = Path(__file__).resolve().parent
+
+_RENDERING = """{root} does not exist: drawing the built-in sample there and using it.
+  The sample is drawn faces. It shows that everything works; what is learned from it does not carry over to photographs.
+  For the real set, download https://www.kaggle.com/datasets/andrewmvd/face-mask-detection, remove {root}, then
+    python -m data.convert voc PATH/TO/face-mask-detection --out {root} --val 0.15 --seed 0"""
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """A data set as its YAML describes it. Sources are absolute: folders, or `.txt` lists of pictures."""
+
+    file: Path
+    root: Path
+    names: tuple[str, ...]
+    train: tuple[Path, ...]
+    val: tuple[Path, ...]
+    test: tuple[Path, ...]  # may be empty, and unlike the other two need not exist yet
+    sample: bool  # the pictures are the built-in sample
+
+    @property
+    def classes(self) -> int:
+        return len(self.names)
+
+
+def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
+    """Read a data YAML, found as a path or in this package's folder.
+
+    `path` is taken from the current folder, else from the YAML's. Where it does not exist and the YAML says `sample:
+    faces`, the built-in sample is drawn there, with a notice, unless `render_sample` is false. Text under `download`
+    is never run. UserError, naming file and line, for a missing file or source, and for missing, unknown or wrong keys.
+    """
+    file = _find(data)
+    content = load_yaml(file)
+    _check_keys(file, content)
+    names = _names(file, content)
+    root = _root(file, content)
+    if "sample" in content and content["sample"] not in SAMPLES:
+        hint = nearest(str(content["sample"]), SAMPLES)
+        raise UserError(f"{place(file, 'sample')}: sample '{content['sample']}' is unknown; {hint}")
+    if "sample" in content and render_sample and not root.exists():
+        LOGGER.warning("%s", _RENDERING.format(root=_short(root)))
+        render(root)
+    elif is_sample(root):
+        LOGGER.warning("%s holds the built-in sample of drawn faces, not photographs.", _short(root))
+    train, val = (_sources(file, content, key, root, must_exist=True) for key in ("train", "val"))
+    test = _sources(file, content, "test", root, must_exist=False) if content.get("test") else ()
+    return DatasetConfig(file, root, names, train, val, test, is_sample(root))
+
+
+def _find(data: str | Path) -> Path:
+    looked = [Path(data).expanduser().absolute(), PACKAGE / data]
+    for path in looked:
+        if path.is_file():
+            return path
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the data set's YAML file")
+    known = {path.name for folder in (looked[0].parent, PACKAGE) for path in sorted(folder.glob("*.yaml"))[:100]}
+    folders = " and ".join(dict.fromkeys(str(path.parent) for path in looked))
+    raise UserError(f"no data set file '{data}' (looked in {folders}); {nearest(Path(data).name, known)}")
+
+
+def _check_keys(file: Path, content: dict[Any, Any]) -> None:
+    for key in content:
+        if key not in (*KEYS, *FOREIGN_KEYS):
+            raise UserError(f"{place(file, key)}: unknown key '{key}'; {nearest(str(key), KEYS)}")
+    for key in ("train", "val", "names"):
+        if content.get(key) in (None, "", [], {}):
+            raise UserError(f"{file}: no '{key}'; add a line '{key}: ...' (see data/mask.yaml)")
+    if content.get("download"):
+        LOGGER.warning("%s: 'download' is ignored: nothing that a data file says is run.", place(file, "download"))
+    foreign = [key for key in content if key in FOREIGN_KEYS]
+    if foreign:
+        LOGGER.info("%s: of no meaning here, ignored: %s", file, ", ".join(foreign))
+
+
+def _names(file: Path, content: dict[Any, Any]) -> tuple[str, ...]:
+    names, where = content["names"], place(file, "names")
+    if isinstance(names, dict):
+        if set(names) != set(range(len(names))) or any(isinstance(key, bool) for key in names):
+            raise UserError(f"{where}: the keys of 'names' must be 0 to {len(names) - 1}; number them without gaps")
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list):
+        raise UserError(f"{where}: 'names' must be a list, or a mapping from class number to name")
+    for i, name in enumerate(names):
+        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise UserError(f"{where}: name {i} is {name!r}, not text; put it in quotes")
+    nc = content.get("nc", len(names))
+    if isinstance(nc, bool) or nc != len(names):
+        raise UserError(f"{place(file, 'nc')}: nc is {nc}, but there are {len(names)} names; correct one, or remove nc")
+    return tuple(str(name) for name in names)
+
+
+def _root(file: Path, content: dict[Any, Any]) -> Path:
+    """The folder that sources are relative to. Without `path`: the YAML's own folder."""
+    path = content.get("path") or str(file.parent)
+    if not isinstance(path, str):
+        raise UserError(f"{place(file, 'path')}: 'path' is {path!r}; give one folder")
+    here = Path(path).expanduser().absolute()
+    beside = (file.parent / Path(path).expanduser()).absolute()
+    return beside if beside.exists() and not here.exists() else here
+
+
+def _sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, must_exist: bool) -> tuple[Path, ...]:
+    entries = content[key] if isinstance(content[key], list) else [content[key]]
+    found = []
+    for entry in entries:
+        if not isinstance(entry, str) or not entry:
+            raise UserError(f"{place(file, key)}: '{key}' holds {entry!r}; give folders or .txt lists")
+        path = (root / Path(entry).expanduser()).absolute()
+        if not path.exists() and entry.startswith("../") and (root / entry[3:]).exists():
+            path = root / entry[3:]  # some sites write paths as seen from a folder below
+        if must_exist and not path.exists():
+            raise UserError(f"{place(file, key)}: '{key}' names {path}, which does not exist; correct it or 'path'")
+        if path.exists() and not path.is_dir() and path.suffix != ".txt":
+            raise UserError(f"{place(file, key)}: '{key}' names {path}, neither a folder nor a .txt list; correct it")
+        found.append(path)
+    return tuple(found)
+
+
+def _short(path: Path) -> str:
+    """A path as seen from the current folder, where it lies within."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,104 @@
+"""Which pictures the sources name, and where each one's labels are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.pictures import SUFFIXES
+from utils.errors import UserError
+
+MAX_LIST_BYTES = 512 << 20
+_FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".psd")  # pictures, but not ours
+_IMAGES, _LABELS = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
+
+
+@dataclass
+class Found:
+    """Pictures (absolute paths, sorted, each once), what to tell about the rest, and how many were left out."""
+
+    files: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    skipped: int = 0
+
+    def skip(self, message: str) -> None:
+        self.messages.append(message)
+        self.skipped += 1
+
+
+def find_pictures(sources: Sequence[Path], root: Path) -> Found:
+    """All pictures of folders (searched to any depth) and `.txt` lists.
+
+    A list has one path a line, relative to `root`, or to its own folder where it begins with `./`. Hidden files and
+    folders (a leading dot) are passed over. UserError where a source does not exist or cannot be read.
+    """
+    found = Found()
+    files: set[str] = set()
+    for source in sources:
+        if source.is_dir():
+            candidates = _walk(str(source))
+        elif source.is_file() and source.suffix == ".txt":
+            candidates = _listed(source, root, found)
+        else:
+            what = "is neither a folder nor a .txt list" if source.exists() else "does not exist"
+            raise UserError(f"{source} {what}; correct the path in the data YAML")
+        for path in candidates:
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix in SUFFIXES:
+                files.add(os.path.abspath(path))
+            elif suffix in _FOREIGN:
+                found.skip(f"{path}: {suffix} pictures are not read, skipped; convert it to JPEG or PNG")
+    found.files = sorted(files)
+    return found
+
+
+def label_candidates(picture: str) -> list[str]:
+    """Where the labels of a picture may be: the last `/images/` of its path as `/labels/`; beside it."""
+    stem = os.path.splitext(picture)[0]
+    folder, images, rest = stem.rpartition(_IMAGES)
+    beside = stem + ".txt"
+    return [folder + _LABELS + rest + ".txt", beside] if images else [beside]
+
+
+def _walk(folder: str) -> Iterator[str]:
+    seen = set()  # folders by identity: links are followed, and may lead in a circle
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(here, name) for name in names if not name.startswith("."))
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def _listed(source: Path, root: Path, found: Found) -> Iterator[str]:
+    try:
+        if source.stat().st_size > MAX_LIST_BYTES:
+            raise UserError(f"{source}: over {MAX_LIST_BYTES:,} bytes, too large for a list; name a folder instead")
+        text = source.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        _unreadable(error)
+    base = os.path.join(os.path.abspath(root), "")
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line:
+            continue
+        if "\0" in line:
+            found.skip(f"{source}:{number}: not a path, skipped; a list has one path a line")
+            continue
+        path = os.path.join(source.parent if line.startswith("./") else base, os.path.expanduser(line))
+        if ".." in Path(line).parts and not os.path.abspath(path).startswith(base):
+            found.messages.append(f"{source}:{number}: '{line}' leads outside {root}; used, but check that it is meant")
+        if os.path.splitext(path)[1].lower() not in SUFFIXES + _FOREIGN:
+            found.skip(f"{source}:{number}: '{line}' is no picture, skipped; known: {', '.join(SUFFIXES)}")
+        elif not os.path.isfile(path):
+            found.skip(f"{source}:{number}: no such file {path}, skipped; correct the list")
+        else:
+            yield path

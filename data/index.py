@@ -1,0 +1,178 @@
+"""The index: every picture and label file of a data set found, checked once, and what was wrong with it told."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data import cache as disk
+from data.files import find_pictures, label_candidates
+from data.labels import MAX_BYTES as LABEL_BYTES
+from data.labels import parse_labels
+from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
+from data.report import IndexReport, readable
+from utils.errors import UserError
+from utils.log import progress
+
+LOGGER = logging.getLogger("anneal")
+CHUNK = 64  # pictures a task of the thread pool
+_NONE = (-1, -1)
+
+
+class LabelRows(Sequence[np.ndarray]):
+    """The labels of each picture, read-only (k, 5) float32 views of `rows` (M, 5), cut at `offsets` (N + 1)."""
+
+    def __init__(self, rows: np.ndarray, offsets: np.ndarray) -> None:
+        self.rows, self.offsets = rows, offsets
+        rows.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        i = range(len(self))[i]
+        return self.rows[self.offsets[i] : self.offsets[i + 1]]
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Usable pictures, sorted by path. Labels are class, cx, cy, w, h, normalised to the upright picture."""
+
+    files: tuple[str, ...]  # absolute
+    shapes: np.ndarray  # (N, 2) int32: height, width in pixels after EXIF rotation
+    labels: Sequence[np.ndarray]  # N arrays (k, 5) float32
+    report: IndexReport
+    fingerprint: str  # of relative names, sizes and labels: the same wherever the folder lies
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def build_index(
+    sources: Sequence[Path],
+    classes: int,
+    *,
+    root: Path,
+    cache: bool = True,
+    single_class: bool = False,
+    workers: int = 8,
+    desc: str = "",
+) -> Index:
+    """Find and check the pictures of `sources` (folders, .txt lists) and their labels.
+
+    Broken pictures and rows are left out, reported in `report.messages` and, the first ten, in the log; no file of
+    the user's is changed. With `cache` one file beside the first source keeps what was found; only files whose size
+    or time changed are read again. UserError where a source is missing or no picture is usable.
+    """
+    found = find_pictures([Path(source) for source in sources], root)
+    files = found.files
+    names = [os.path.relpath(file, root) for file in files]
+    key = f"{classes} {single_class}"
+    place = disk.cache_path(sources)
+    known = disk.load(place, key) if cache and files else {}
+    reader = _Reader(files, names, known, classes, single_class)
+    records = reader.run(workers, desc)
+    if cache and files and (reader.read or len(known) != len(files)):
+        disk.save(place, key, names, records)
+    report = IndexReport.of(found, records)
+    usable = [i for i, record in enumerate(records) if record.shape[0]]
+    if not usable:
+        listing = ", ".join(readable(str(source)) for source in sources)
+        why = f"; the first of {len(report.messages)} faults: {report.messages[0]}" if report.messages else ""
+        raise UserError(f"no usable pictures in {listing}{why}; give pictures ({', '.join(SUFFIXES)})")
+    report.tell(desc)
+    return _assemble([files[i] for i in usable], [names[i] for i in usable], [records[i] for i in usable], report)
+
+
+def _assemble(files: list[str], names: list[str], records: list[disk.Record], report: IndexReport) -> Index:
+    shapes = np.array([record.shape for record in records], np.int32).reshape(-1, 2)
+    rows = np.ascontiguousarray(np.concatenate([record.rows for record in records]), "<f4")
+    offsets = np.concatenate([[0], np.cumsum([len(record.rows) for record in records])])
+    digest = hashlib.sha256(b"\0".join(os.fsencode(name.replace(os.sep, "/")) for name in names))
+    digest.update(np.array([record.stat[0] for record in records], "<i8").tobytes())
+    for array in (shapes.astype("<i4"), offsets.astype("<i8"), rows):
+        digest.update(array.tobytes())
+    return Index(tuple(files), shapes, LabelRows(rows, offsets), report, digest.hexdigest())
+
+
+class _Reader:
+    """Reads pictures and labels on a pool of threads (decoding and reading leave the interpreter's lock)."""
+
+    def __init__(
+        self, files: list[str], names: list[str], known: dict[str, disk.Record], classes: int, single_class: bool
+    ) -> None:
+        self.files, self.names, self.known = files, names, known
+        self.classes, self.single_class = classes, single_class
+        self.read = 0
+
+    def run(self, workers: int, desc: str) -> list[disk.Record]:
+        records: list[disk.Record] = []
+        chunks = [range(start, min(start + CHUNK, len(self.files))) for start in range(0, len(self.files), CHUNK)]
+        pool = ThreadPoolExecutor(max(1, workers))
+        try:
+            with (
+                warnings.catch_warnings(),
+                progress(desc=f"{desc} index".strip(), total=len(self.files), unit="img") as bar,
+            ):
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit speaks
+                warnings.filterwarnings("ignore", module="PIL")  # comments on odd EXIF
+                for chunk in pool.map(lambda chunk: [self._record(i) for i in chunk], chunks):
+                    records += [record for record, _ in chunk]
+                    self.read += sum(fresh for _, fresh in chunk)
+                    bar.update(len(chunk))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return records
+
+    def _record(self, i: int) -> tuple[disk.Record, bool]:
+        """The record of a picture, and whether it was read now rather than known."""
+        label, label_stat = next(_existing(self.files[i]), ("", _NONE))
+        try:
+            status = os.stat(self.files[i])
+            state = (status.st_size, status.st_mtime_ns, *label_stat)
+            known = self.known.get(self.names[i])
+            if known is not None and known.stat == state:
+                return known, False
+            shape = check_picture(read_picture(self.files[i]))
+        except OSError as error:
+            return _broken((*_NONE, *label_stat), f"cannot be read ({error.strerror}); check its permissions"), True
+        except BadPictureError as error:
+            return _broken(state, str(error)), True
+        return self._labelled(state, shape, label), True
+
+    def _labelled(self, state: tuple[int, int, int, int], shape: tuple[int, int], label: str) -> disk.Record:
+        if not label:
+            return disk.Record(state, shape, np.zeros((0, 5), np.float32), (0,) * 5, [])
+        try:
+            with open(label, "rb") as file:
+                data = file.read(LABEL_BYTES + 1)
+        except OSError as error:
+            note = (0, f"cannot be read ({error.strerror}), ignored; check its permissions")
+            return disk.Record((*state[:2], *_NONE), shape, np.zeros((0, 5), np.float32), (1, 0, 0, 0, 0), [note])
+        found = parse_labels(data, self.classes, self.single_class)
+        counts = (found.skipped, found.unknown, found.polygons, found.clipped, found.duplicates)
+        return disk.Record(state, shape, found.rows, counts, found.notes)
+
+
+def _broken(state: tuple[int, int, int, int], reason: str) -> disk.Record:
+    return disk.Record(state, (0, 0), np.zeros((0, 5), np.float32), (0,) * 5, [(-1, f"skipped: {reason}")])
+
+
+def _existing(picture: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    for path in label_candidates(picture):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield path, (status.st_size, status.st_mtime_ns)

@@ -1,0 +1,142 @@
+"""One label file: rows of `class cx cy w h`, normalised to the picture; forgiving, and precise about what it drops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+TOLERANCE = 1e-3  # a coordinate may leave [0, 1] by this much: rounding, under a pixel at 640
+MAX_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What a label file holds: `rows` (k, 5) float32, and what became of the others, one count a kind.
+
+    `notes` are (line, text) pairs, the text with its remedy; line 0 is the file as a whole.
+    """
+
+    rows: np.ndarray
+    skipped: int = 0  # rows left out, those of unknown classes included
+    unknown: int = 0  # of these, rows whose class is beyond the names
+    polygons: int = 0  # polygon rows turned into boxes
+    clipped: int = 0  # boxes that left the picture
+    duplicates: int = 0
+    notes: list[tuple[int, str]] = field(default_factory=list)
+
+
+def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parsed:
+    """Rows of a label file. Bad ones are left out with a note; nothing is raised.
+
+    A row is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which becomes its box. Coordinates are
+    in [0, 1]. A box whose edge leaves the picture is clipped; a repeated row is dropped. With `single_class` every
+    class becomes 0 and none is unknown.
+    """
+    parsed = Parsed(np.zeros((0, 5), np.float32))
+    if len(data) > MAX_BYTES or b"\0" in data:
+        reason = f"over {MAX_BYTES:,} bytes" if len(data) > MAX_BYTES else "not a text file"
+        parsed.skipped = 1
+        parsed.notes.append((0, f"{reason}, ignored; labels are lines of 'class cx cy w h'"))
+        return parsed
+    table, lines = _numbers(data.removeprefix(b"\xef\xbb\xbf"), parsed)
+    if not len(table):
+        return parsed
+    faults = _faults(table, classes, single_class)
+    bad = faults.any(0)
+    for row in np.nonzero(bad)[0]:  # the first fault of a row is the one told
+        kind = int(faults[:, row].argmax())
+        parsed.notes.append((int(lines[row]), _explain(kind, table[row], classes)))
+        parsed.unknown += kind == _UNKNOWN
+    parsed.skipped += int(bad.sum())
+    rows = _clip(table[~bad], parsed)
+    if single_class:
+        rows[:, 0] = 0
+    parsed.rows = _unique(rows.astype(np.float32), lines[~bad], parsed)
+    parsed.notes.sort()
+    return parsed
+
+
+def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray]:
+    """The readable rows, polygons boxed: (k, 5) float64, and their line numbers (k,)."""
+    table: list[list[float]] = []
+    lines: list[int] = []
+    for number, line in enumerate(data.splitlines(), 1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            values = [float(text) for text in fields]
+        except ValueError:
+            parsed.skipped += 1
+            parsed.notes.append((number, "not numbers, skipped; write 'class cx cy w h' with spaces between"))
+            continue
+        if len(values) >= 7 and len(values) % 2:
+            values = [values[0], *_box(values[1::2], values[2::2])]
+            parsed.polygons += 1
+        if len(values) != 5:
+            parsed.skipped += 1
+            parsed.notes.append((number, f"{len(values)} columns, skipped; write 'class cx cy w h'"))
+            continue
+        table.append(values)
+        lines.append(number)
+    return np.array(table, np.float64).reshape(-1, 5), np.array(lines, np.int64)
+
+
+def _box(x: list[float], y: list[float]) -> list[float]:
+    """The box cx, cy, w, h around a polygon; NaN where any of its corners is one or lies outside the picture."""
+    if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in (*x, *y)):
+        finite = np.isfinite([*x, *y]).all()
+        return [2.0 if finite else np.nan] * 4  # outside, or not finite: reported as any such row is
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+
+
+_INFINITE, _CLASS, _UNKNOWN, _OUTSIDE, _EMPTY = range(5)
+
+
+def _faults(table: np.ndarray, classes: int, single_class: bool) -> np.ndarray:
+    """(5, k) bool: which rows have which fault, in the order of the constants above."""
+    index, boxes = table[:, 0], table[:, 1:]
+    with np.errstate(invalid="ignore"):
+        whole = (index == np.floor(index)) & (index >= 0)
+        outside = (boxes[:, :2] < -TOLERANCE).any(1) | (boxes > 1 + TOLERANCE).any(1)
+        edges = np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), 1).clip(0, 1)
+        empty = ((edges[:, 2:] - edges[:, :2]).astype(np.float32) <= 0).any(1)
+        unknown = np.zeros(len(table), bool) if single_class else index >= classes
+    return np.stack([~np.isfinite(table).all(1), ~whole, unknown, outside, empty])
+
+
+def _explain(kind: int, row: np.ndarray, classes: int) -> str:
+    if kind == _INFINITE:
+        return "a value that is not finite, skipped; write finite numbers"
+    if kind == _CLASS:
+        return f"class {row[0]:g} is not a whole number from 0, skipped; correct the class"
+    if kind == _UNKNOWN:
+        return f"class {row[0]:g} is beyond the {classes} names (0 to {classes - 1}), skipped; correct it or 'names'"
+    if kind == _OUTSIDE:
+        return "a coordinate outside [0, 1], skipped; divide pixels by the picture's width and height"
+    return "a width or height of zero or less, skipped; write the box's size"
+
+
+def _clip(table: np.ndarray, parsed: Parsed) -> np.ndarray:
+    """Boxes kept inside the picture. Those already inside keep their exact numbers."""
+    low, high = table[:, 1:3] - table[:, 3:] / 2, table[:, 1:3] + table[:, 3:] / 2
+    out = ((low < 0) | (high > 1)).any(1)
+    parsed.clipped += int(((low < -TOLERANCE) | (high > 1 + TOLERANCE)).any(1).sum())
+    low, high = low.clip(0, 1), high.clip(0, 1)
+    clipped = np.concatenate((table[:, :1], (low + high) / 2, high - low), 1)
+    return np.where(out[:, None], clipped, table)
+
+
+def _unique(rows: np.ndarray, lines: np.ndarray, parsed: Parsed) -> np.ndarray:
+    """The rows without repetitions, in their order."""
+    if len(rows) < 2:
+        return rows
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    original = first[inverse.reshape(-1)]
+    repeated = original != np.arange(len(rows))
+    for row in np.nonzero(repeated)[0]:
+        parsed.notes.append((int(lines[row]), f"the row of line {lines[original[row]]} again, dropped; delete it"))
+    parsed.duplicates += int(repeated.sum())
+    return rows[~repeated]

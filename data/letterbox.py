@@ -1,0 +1,54 @@
+"""Validation pictures: centred on grey, in batches of like shapes, and the way back to the original's pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from data.render import GREY, planes
+from utils.boxes import clip_boxes
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a picture came to lie in its tensor: `tensor = original * gain + pad`.
+
+    `shape`: original height, width. `gain`: width's and height's factor. `pad`: pixels at the left and at the top.
+    """
+
+    shape: tuple[int, int]
+    gain: tuple[float, float]
+    pad: tuple[int, int]
+
+
+def undo(boxes: Tensor, letterbox: Letterbox) -> Tensor:
+    """(n, 4) corners in letterboxed pixels to the original's pixels, clipped to it."""
+    pad, gain = (boxes.new_tensor(pair * 2) for pair in (letterbox.pad, letterbox.gain))
+    return clip_boxes((boxes - pad) / gain, *letterbox.shape)
+
+
+def batch_shape(shapes: np.ndarray, stride: int, pad: float) -> tuple[int, int]:
+    """Height and width that hold pictures of `shapes` (k, 2): `ceil(largest / stride + pad) * stride`."""
+    height, width = (math.ceil(float(side) / stride + pad) * stride for side in shapes.max(0))
+    return height, width
+
+
+def letterbox(picture: np.ndarray, original: tuple[int, int], out: np.ndarray) -> Letterbox:
+    """Centre a picture (h, w, 3) on grey in `out` (3, H, W) uint8. `original`: height, width before it was resized."""
+    (h, w), (height, width) = picture.shape[:2], out.shape[1:]
+    top, left = (height - h) // 2, (width - w) // 2
+    out.fill(GREY)
+    planes(picture, out[:, top : top + h, left : left + w])
+    original = int(original[0]), int(original[1])
+    return Letterbox(original, (w / original[1], h / original[0]), (left, top))
+
+
+def letterbox_labels(labels: np.ndarray, shape: tuple[int, int], box: Letterbox, height: int, width: int) -> np.ndarray:
+    """(k, 5) labels normalised to a picture of `shape` (h, w), normalised instead to the (height, width) around it."""
+    moved = labels.astype(np.float32, copy=True)
+    moved[:, 1:3] = (labels[:, 1:3] * shape[::-1] + box.pad) / (width, height)
+    moved[:, 3:5] = labels[:, 3:5] * shape[::-1] / (width, height)
+    return moved

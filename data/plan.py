@@ -1,0 +1,158 @@
+"""Everything random about sample `i` of epoch `e`: a pure function of (seed, e, i), drawn before any pixel is read.
+
+A plan has one fixed shape, so that plans stack into a batch of arrays: `LAYERS` pictures to blend (the second is empty
+without mixup), each of `TILES` tiles (three are empty without mosaic). Lengths are fractions of the output, so that one
+plan serves every output size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from utils.errors import UserError
+
+LAYERS, TILES = 2, 4
+_WORD = 2**64 - 1
+_ORDER, _PLAN, _SIZE, _BATCHES = range(4)  # independent streams of one (seed, epoch)
+_LIMITS = {"degrees": 180.0, "shear": 60.0, "perspective": 0.001}  # the others end at 1
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Hyper-parameters of the augmentation, under their YOLOv5 names. Zero switches a transform off.
+
+    `hsv_*`: half-width of a gain about 1. `degrees`, `shear`: largest angle either way, degrees. `translate`: largest
+    shift, fraction of the output. `scale`: half-width of a factor about 1. `perspective`: largest coefficient, 1/pixel.
+    `flipud`, `fliplr`, `mosaic`, `mixup`: probabilities. A value out of range is a UserError.
+    """
+
+    hsv_h: float = 0.015
+    hsv_s: float = 0.7
+    hsv_v: float = 0.4
+    degrees: float = 0.0
+    translate: float = 0.1
+    scale: float = 0.5
+    shear: float = 0.0
+    perspective: float = 0.0
+    flipud: float = 0.0
+    fliplr: float = 0.5
+    mosaic: float = 1.0
+    mixup: float = 0.0
+    copy_paste: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            value, limit = getattr(self, name), _LIMITS.get(name, 1.0)
+            if not 0 <= value <= limit:
+                raise UserError(f"hyper-parameter {name}={value} is out of range; give a value from 0 to {limit:g}")
+        if self.scale == 1:
+            raise UserError("hyper-parameter scale=1 would shrink pictures to nothing; give a value below 1")
+        if self.copy_paste:
+            raise UserError("hyper-parameter copy_paste needs polygons, and labels here are boxes; set it to 0")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw into one output picture, or, with a leading batch axis on every field, into several.
+
+    Attributes:
+        sources: (LAYERS, TILES) int64 picture numbers, -1 where there is no tile; [0, 0] is the sample's own picture.
+        quadrants: (LAYERS, TILES) int64: 0 to 3 = top left, top right, bottom left, bottom right of the mosaic's
+            centre; -1 = the picture alone, centred.
+        centre: (LAYERS, 2) mosaic centre x, y, in outputs, on a canvas of two by two outputs.
+        angle: (LAYERS,) rotation, radians.
+        scale: (LAYERS,) factor.
+        shear: (LAYERS, 2) angles x, y, radians.
+        perspective: (LAYERS, 2) coefficients x, y, 1/pixel.
+        shift: (LAYERS, 2) where the canvas's centre goes, x, y, in outputs.
+        flip: (2,) bool: left-right, up-down.
+        hsv: (3,) gains of hue, saturation and value.
+        ratio: () weight of the first layer; 1 without mixup.
+    """
+
+    sources: np.ndarray
+    quadrants: np.ndarray
+    centre: np.ndarray
+    angle: np.ndarray
+    scale: np.ndarray
+    shear: np.ndarray
+    perspective: np.ndarray
+    shift: np.ndarray
+    flip: np.ndarray
+    hsv: np.ndarray
+    ratio: np.ndarray
+
+
+def stack(plans: list[Plan]) -> Plan:
+    """One plan whose fields have a leading axis of length `len(plans)`."""
+    return Plan(**{f.name: np.stack([getattr(plan, f.name) for plan in plans]) for f in fields(Plan)})
+
+
+def _generator(seed: int, epoch: int, stream: int, i: int = 0) -> np.random.Generator:
+    """Counter-based, so that any sample's draws are found without making the draws before it."""
+    key = np.array([seed & _WORD, epoch & _WORD], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, i, stream, 0], dtype=np.uint64)))
+
+
+def order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """The epoch's permutation of the `n` pictures: (n,) int64."""
+    return _generator(seed, epoch, _ORDER).permutation(n)
+
+
+def rectangle_order(seed: int, epoch: int, aspect: np.ndarray, batch: int) -> np.ndarray:
+    """A permutation (n,) whose runs of `batch` have like aspect ratios; the runs are shuffled, a short one comes last.
+
+    `aspect`: (n,) height over width.
+    """
+    n = len(aspect)
+    shuffled = order(seed, epoch, n)
+    ranked = shuffled[np.argsort(aspect[shuffled], kind="stable")]
+    rng = _generator(seed, epoch, _BATCHES)
+    full, rest = divmod(n, batch)
+    cut = int(rng.integers(full + 1)) * batch  # the short run is not always the tallest pictures
+    short, ranked = ranked[cut : cut + rest], np.delete(ranked, slice(cut, cut + rest))
+    return np.concatenate((ranked.reshape(full, batch)[rng.permutation(full)].ravel(), short))
+
+
+def batch_size_px(seed: int, epoch: int, batch: int, size: int, stride: int = 32) -> int:
+    """Side of a multi-scale batch in pixels: a multiple of `stride`, uniform from 0.5 to 1.5 `size`."""
+    low, high = max(1, math.ceil(0.5 * size / stride)), max(1, math.floor(1.5 * size / stride))
+    return stride * int(_generator(seed, epoch, _SIZE, batch).integers(low, max(low, high) + 1))
+
+
+def plan(seed: int, epoch: int, i: int, n: int, augment: Augment, first: int | None = None) -> Plan:
+    """The plan of sample `i` of `epoch`, over `n` pictures.
+
+    `first` is the sample's own picture, `order(seed, epoch, n)[i]` where it is not given (a loader looks it up once an
+    epoch). All draws are always made, in one order, so that no hyper-parameter changes what another one draws.
+    """
+    rng = _generator(seed, epoch, _PLAN, i)
+    unit = rng.random((LAYERS, 24))  # columns 19 to 23 are spare
+    shared = rng.random(8)  # 6 and 7 are spare
+    ratio = rng.beta(32.0, 32.0)  # last: it takes a varying number of draws
+    either = 2 * unit - 1
+
+    sources = np.minimum((unit[:, :4] * n).astype(np.int64), n - 1)
+    sources[0, 0] = order(seed, epoch, n)[i] if first is None else first
+    quadrants = np.argsort(unit[:, 4:8], axis=1)
+    alone = unit[:, 8] >= augment.mosaic
+    sources[alone, 1:] = quadrants[alone] = -1
+    mixed = shared[0] < augment.mixup
+    if not mixed:
+        sources[1] = -1
+    return Plan(
+        sources=sources,
+        quadrants=quadrants,
+        centre=0.5 + unit[:, 9:11],
+        angle=np.radians(either[:, 11] * augment.degrees),
+        scale=1 + either[:, 12] * augment.scale,
+        shear=np.radians(either[:, 13:15] * augment.shear),
+        perspective=either[:, 15:17] * augment.perspective,
+        shift=0.5 + either[:, 17:19] * augment.translate,
+        flip=shared[1:3] < (augment.fliplr, augment.flipud),
+        hsv=1 + (2 * shared[3:6] - 1) * (augment.hsv_h, augment.hsv_s, augment.hsv_v),
+        ratio=np.float64(ratio if mixed else 1.0),
+    )

@@ -1,0 +1,92 @@
+"""What indexing found and left out, in numbers, in one line, and message by message."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from data.cache import Record
+from data.files import Found, label_candidates
+
+LOGGER = logging.getLogger("anneal")
+SHOWN = 10  # messages in the log; the report has all
+_MISMATCH = 0.1  # from this share of rows of unknown classes on, the names are at fault, not the rows
+
+
+def readable(text: str) -> str:
+    """Text fit to print, from a path that may hold bytes which are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass
+class IndexReport:
+    """Counts over an index. `messages` are one-line: file[:line]: what; remedy."""
+
+    pictures: int = 0  # usable ones
+    boxes: int = 0
+    backgrounds: int = 0  # usable pictures without a box
+    skipped_pictures: int = 0
+    skipped_rows: int = 0
+    unknown_classes: int = 0  # of the skipped rows, those whose class has no name
+    polygons: int = 0  # rows turned into boxes
+    clipped: int = 0  # boxes that left their picture
+    duplicates: int = 0
+    messages: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, found: Found, records: Sequence[Record]) -> IndexReport:
+        report = cls(messages=[readable(message) for message in found.messages], skipped_pictures=found.skipped)
+        for file, record in zip(found.files, records, strict=True):
+            usable = record.shape[0] > 0
+            report.pictures += usable
+            report.skipped_pictures += not usable
+            report.boxes += len(record.rows)
+            report.backgrounds += usable and not len(record.rows)
+            report.skipped_rows += record.counts[0]
+            report.unknown_classes += record.counts[1]
+            report.polygons += record.counts[2]
+            report.clipped += record.counts[3]
+            report.duplicates += record.counts[4]
+            if record.notes:
+                report.messages += _messages(file, record.notes)
+        return report
+
+    def summary(self) -> str:
+        """One line: what there is, then only what was out of the ordinary."""
+        parts = [f"{self.pictures:,} pictures ({self.backgrounds:,} without boxes), {self.boxes:,} boxes"]
+        told = (
+            (self.skipped_pictures, "pictures skipped"),
+            (self.skipped_rows, "label rows skipped"),
+            (self.polygons, "polygons boxed"),
+            (self.clipped, "boxes clipped to their picture"),
+            (self.duplicates, "repeated rows dropped"),
+        )
+        parts += [f"{count:,} {what}" for count, what in told if count]
+        if self.unknown_classes > _MISMATCH * (self.boxes + self.skipped_rows):
+            parts.append(f"'names' does not match the labels: {self.unknown_classes:,} rows are of classes beyond it")
+        return "; ".join(parts)
+
+    def tell(self, desc: str) -> None:
+        """Log the summary, the first messages, and a warning where nothing at all is labelled."""
+        prefix = f"{desc}: " if desc else ""
+        for message in self.messages[:SHOWN]:
+            LOGGER.warning("%s", message)
+        if len(self.messages) > SHOWN:
+            LOGGER.warning("%s... and %d more such messages", prefix, len(self.messages) - SHOWN)
+        LOGGER.info("%s%s", prefix, self.summary())
+        if not self.boxes:
+            LOGGER.warning(
+                "%sno labels at all: every picture is background, and nothing can be learned from it", prefix
+            )
+
+
+def _messages(picture: str, notes: Sequence[tuple[int, str]]) -> list[str]:
+    candidates = label_candidates(picture)
+    labels = next((path for path in candidates if os.path.exists(path)), candidates[0])
+    messages = []
+    for line, text in notes:
+        place = picture if line < 0 else f"{labels}:{line}" if line else labels
+        messages.append(readable(f"{place}: {text}"))
+    return messages

@@ -1,0 +1,66 @@
+"""Detectors and what they minimise: `build` makes one, `loss.DetectionLoss` trains it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from models import layout
+from models.detector import Detect, Detector
+from utils.errors import UserError
+
+__all__ = ["Detect", "Detector", "build", "describe", "freeze", "transfer"]
+
+
+def build(
+    cfg: str | Path, classes: int, *, anchors: Sequence[Sequence[float]] | None = None, channels: int = 3
+) -> Detector:
+    """A detector with fresh weights for `classes` classes.
+
+    `cfg` is a name such as "yolov5n" or a path to a YAML. `anchors`: one list a map of widths and heights in pixels,
+    or None for the layout's own. Raises UserError for an unknown name or a YAML that does not fit the schema.
+    """
+    if classes < 1:
+        raise UserError(f"a detector needs at least one class, got {classes}; check names in the data YAML")
+    plan = layout.load(cfg, channels)
+    if anchors is not None:
+        plan = replace(plan, anchors=layout.check_anchors("anchors", anchors, len(plan.outputs)))
+    return Detector(plan, classes, Path(cfg).stem)
+
+
+def transfer(model: Detector, state: dict[str, Tensor]) -> tuple[int, int]:
+    """Copy the entries of `state` whose name and shape the model has; returns how many, and how many it has in all."""
+    own = model.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting), len(own)
+
+
+def freeze(model: Detector, layers: Iterable[int]) -> int:
+    """Stop training the layers numbered in `layers`; a single number N means the first N layers.
+
+    Returns how many parameters are frozen. A number the layout does not have is a UserError.
+    """
+    numbers = list(layers)
+    numbers = list(range(numbers[0])) if len(numbers) == 1 else numbers
+    for number in numbers:
+        if not 0 <= number < model.layers:
+            raise UserError(f"--freeze {number}: {model.cfg} has layers 0 to {model.layers - 1}; choose among them")
+        model.model[number].requires_grad_(False)
+    return sum(p.numel() for p in model.parameters() if not p.requires_grad)
+
+
+def describe(model: Detector, size: int) -> str:
+    """One line: layers, parameters, and the floating-point operations of one picture of `size` by `size` pixels."""
+    shadow = copy.deepcopy(model).to("meta").eval()
+    weight = next(shadow.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty(1, 3, size, size, device="meta", dtype=weight.dtype))
+    flops = counter.get_total_flops() / 1e9
+    return f"{model.cfg}: {model.layers} layers, {model.parameter_count:,} parameters, {flops:.1f} GFLOPs at {size} px"

@@ -1,0 +1,96 @@
+"""The layers a layout is made of. Each knows its `out_channels` and by how much it shrinks the map (`reduction`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Conv(nn.Module):
+    """Convolution without bias, BatchNorm, SiLU. Padding defaults to half the kernel."""
+
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int = 1, stride: int = 1, padding: int | None = None
+    ) -> None:
+        super().__init__()
+        padding = kernel // 2 if padding is None else padding
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03)
+        self.act = nn.SiLU(inplace=True)
+        self.out_channels, self.reduction = channels, float(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv(x)))
+
+
+class Bottleneck(nn.Module):
+    """A 1x1 and a 3x3 convolution at one width, added to the input where `shortcut` is set."""
+
+    def __init__(self, channels: int, shortcut: bool) -> None:
+        super().__init__()
+        self.cv1 = Conv(channels, channels, 1)
+        self.cv2 = Conv(channels, channels, 3)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv2(self.cv1(x))
+        return x + y if self.shortcut else y
+
+
+class C3(nn.Module):
+    """Cross-stage partial block with three convolutions: bottlenecks on one half of the channels, the other passes by.
+
+    "CSPNet" (arXiv 1911.11929), figure 2.
+    """
+
+    def __init__(self, in_channels: int, channels: int, repeats: int = 1, shortcut: bool = True) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.cv1 = Conv(in_channels, hidden)
+        self.cv2 = Conv(in_channels, hidden)
+        self.cv3 = Conv(2 * hidden, channels)
+        self.m = nn.Sequential(*(Bottleneck(hidden, shortcut) for _ in range(repeats)))
+        self.out_channels, self.reduction = channels, 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
+
+
+class SPPF(nn.Module):
+    """Spatial pyramid pooling (arXiv 1406.4729) as three poolings in a row: windows of k, 2k - 1 and 3k - 2."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int = 5) -> None:
+        super().__init__()
+        hidden = in_channels // 2
+        self.cv1 = Conv(in_channels, hidden)
+        self.cv2 = Conv(4 * hidden, channels)
+        self.m = nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
+        self.out_channels, self.reduction = channels, 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.cv1(x)]
+        for _ in range(3):
+            maps.append(self.m(maps[-1]))
+        return self.cv2(torch.cat(maps, 1))
+
+
+class Upsample(nn.Upsample):
+    """Enlarge by repeating every cell `scale` times each way."""
+
+    def __init__(self, in_channels: int, scale: int = 2) -> None:
+        super().__init__(scale_factor=scale, mode="nearest")
+        self.out_channels, self.reduction = in_channels, 1 / scale
+
+
+class Concat(nn.Module):
+    """Stack several maps of one size along the channels."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.out_channels, self.reduction = in_channels, 1.0
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        return torch.cat(maps, 1)
+
+
+BLOCKS: dict[str, type[nn.Module]] = {block.__name__: block for block in (Conv, C3, SPPF, Upsample, Concat)}

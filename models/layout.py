@@ -1,0 +1,156 @@
+"""From a layout YAML to modules. Every key is a constructor argument of the block it names; nothing is evaluated."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from models.blocks import BLOCKS
+from utils.errors import UserError, nearest
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layers below the detection head, and where the head reads.
+
+    `sources[i]` are the layers that layer `i` reads (-1: the pictures). `channels` and `strides` describe the maps the
+    head reads at `outputs`; `anchors` holds widths and heights in pixels, one list a map.
+    """
+
+    modules: tuple[nn.Module, ...]
+    sources: tuple[tuple[int, ...], ...]
+    outputs: tuple[int, ...]
+    channels: tuple[int, ...]
+    strides: tuple[float, ...]
+    anchors: tuple[tuple[float, ...], ...]
+
+
+def find(cfg: str | Path) -> Path:
+    """The YAML that `cfg` means: a path, or a name in this folder with or without `.yaml`. UserError if neither."""
+    path = Path(cfg)
+    for candidate in (path, FOLDER / path.name, FOLDER / f"{path.name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = [file.stem for file in FOLDER.glob("*.yaml")]
+    raise UserError(f"no model '{cfg}': not a file and not in {FOLDER}; {nearest(path.stem, known)}")
+
+
+def load(cfg: str | Path, channels: int = 3) -> Layout:
+    """Read a size's YAML (`layout`, `depth`, `width`) and build the layers of its layout for `channels` input channels.
+
+    Raises UserError, naming file and layer, for anything the schema does not know.
+    """
+    file = find(cfg)
+    size = _mapping(file, _read(file), required=("layout", "depth", "width"))
+    for key in ("depth", "width"):
+        if type(size[key]) not in (int, float) or not 0 < size[key] < math.inf:
+            raise UserError(f"{file}: {key} is {size[key]!r}; give a number over 0")
+    shared = next((p for p in (file.parent, FOLDER / "layouts") if (p / f"{size['layout']}.yaml").is_file()), None)
+    if shared is None:
+        known = [p.stem for p in (FOLDER / "layouts").glob("*.yaml")]
+        raise UserError(f"{file}: no layout '{size['layout']}' beside it; {nearest(str(size['layout']), known)}")
+    path = shared / f"{size['layout']}.yaml"
+    return _assemble(path, _read(path), float(size["depth"]), float(size["width"]), channels)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not a YAML file: {' '.join(str(error).split())}; correct it") from error
+
+
+def _mapping(where: object, value: Any, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
+    required = tuple(required)
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected keys and values, found {type(value).__name__}; see models/layouts/")
+    known = (*required, *optional)
+    for key in value:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'; {nearest(str(key), known)}")
+    for key in required:
+        if key not in value:
+            raise UserError(f"{where}: key '{key}' is missing; add it")
+    return value
+
+
+def _assemble(file: Path, spec: Any, depth: float, width: float, channels: int) -> Layout:
+    spec = _mapping(file, spec, required=("layers", "detect"))
+    if not isinstance(spec["layers"], list) or not spec["layers"]:
+        raise UserError(f"{file}: 'layers' holds no list of layers; see models/layouts/")
+    named: dict[str, int] = {}
+    modules: list[nn.Module] = []
+    sources: list[tuple[int, ...]] = []
+    widths, strides = {-1: channels}, {-1: 1.0}
+    for index, layer in enumerate(spec["layers"]):
+        where = f"{file}, layer {index}"
+        reads = _sources(where, layer, named, index)
+        if len({strides[s] for s in reads}) > 1:
+            raise UserError(f"{where}: reads maps of strides {[strides[s] for s in reads]}; they must agree")
+        module = _block(where, layer, sum(widths[s] for s in reads), depth, width)
+        modules.append(module)
+        sources.append(reads)
+        widths[index], strides[index] = module.out_channels, strides[reads[0]] * module.reduction
+        if "name" in layer:
+            named[str(layer["name"])] = index
+    where = f"{file}, detect"
+    detect = _mapping(where, spec["detect"], required=("from", "anchors"))
+    outputs = _sources(where, detect, named, len(modules))
+    return Layout(
+        tuple(modules),
+        tuple(sources),
+        outputs,
+        tuple(widths[o] for o in outputs),
+        tuple(strides[o] for o in outputs),
+        check_anchors(where, detect["anchors"], len(outputs)),
+    )
+
+
+def _sources(where: str, layer: Any, named: dict[str, int], index: int) -> tuple[int, ...]:
+    names = layer.get("from", ["previous"]) if isinstance(layer, dict) else ["previous"]
+    positions = {"previous": index - 1, **named}
+    found = []
+    for name in names if isinstance(names, list) else [names]:
+        if name not in positions:
+            raise UserError(f"{where}: 'from' names no earlier layer '{name}'; {nearest(str(name), positions)}")
+        found.append(positions[name])
+    return tuple(found)
+
+
+def _block(where: str, layer: Any, in_channels: int, depth: float, width: float) -> nn.Module:
+    name = layer.get("block") if isinstance(layer, dict) else None
+    if name not in BLOCKS:
+        raise UserError(f"{where}: unknown block '{name}'; {nearest(str(name), BLOCKS)}")
+    parameters = list(inspect.signature(BLOCKS[name]).parameters.values())[1:]
+    required = [p.name for p in parameters if p.default is p.empty]
+    _mapping(where, layer, ["block", *required], ["name", "from", *(p.name for p in parameters)])
+    options = {key: value for key, value in layer.items() if key not in ("block", "name", "from")}
+    for key, value in options.items():
+        if type(value) is not (bool if key == "shortcut" else int) or value < (key not in ("shortcut", "padding")):
+            wanted = "true or false" if key == "shortcut" else "a whole number over 0"
+            raise UserError(f"{where}: {key} is {value!r}; give {wanted}")
+    if "channels" in options:
+        options["channels"] = math.ceil(options["channels"] * width / 8) * 8
+    if options.get("repeats", 1) > 1:
+        options["repeats"] = max(round(options["repeats"] * depth), 1)
+    return BLOCKS[name](in_channels, **options)
+
+
+def check_anchors(where: str, anchors: Any, maps: int) -> tuple[tuple[float, ...], ...]:
+    """`anchors` as one tuple a map of widths and heights in pixels; UserError where they are not that."""
+    rows = anchors if isinstance(anchors, list | tuple) else []
+    pairs = [len(row) if isinstance(row, list | tuple) else 0 for row in rows]
+    if len(rows) != maps or len(set(pairs)) != 1 or pairs[0] % 2 or not pairs[0]:
+        raise UserError(f"{where}: anchors must be {maps} lists, each of as many widths and heights; found {anchors!r}")
+    if not all(type(v) in (int, float) and 0 < v < math.inf for row in rows for v in row):
+        raise UserError(f"{where}: an anchor is not a size over 0 pixels in {anchors!r}; correct it")
+    return tuple(tuple(float(v) for v in row) for row in rows)

@@ -1,0 +1,171 @@
+"""Optimizers: one update rule a file, a registry of them, and the three parameter groups.
+
+A file dropped into this folder, a `--plugin`, or a package with entry points in `anneal.optimizers` adds a rule:
+
+    @optimizers.register("lion", lr=1e-4, weight_decay=0.01, momentum=0.9, warmup_bias_lr=0.0, paper="arXiv 2302.06675")
+    def lion(groups, lr: float, momentum: float, beta2: Annotated[float, "second beta"] = 0.99):
+        return Lion(groups, lr=lr, betas=(momentum, beta2))
+
+A rule is called with the groups, the rate and the momentum; its other parameters are its options (`--optim-arg`).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch.optim import Optimizer
+
+from optimizers.groups import describe_groups, parameter_groups
+from utils.errors import UserError, nearest
+from utils.registry import Registry, import_siblings, load_entry_points
+
+__all__ = [
+    "Option",
+    "build",
+    "defaults",
+    "describe_groups",
+    "facts",
+    "names",
+    "options",
+    "parameter_groups",
+    "parse_args",
+    "register",
+]
+
+_REGISTRY = Registry("optimizer")
+_FIXED = ("groups", "lr", "momentum")  # what `build` hands every rule; the rest are options
+
+
+class Option(NamedTuple):
+    """One option of a rule: its name, its type as written, its default and one line of help."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+
+def register(
+    name: str, *, lr: float, weight_decay: float, momentum: float = 0.937, warmup_bias_lr: float = 0.1, **facts: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator that enters an update rule. `lr`, `weight_decay`, `momentum` are the defaults `build` uses.
+
+    `warmup_bias_lr` is the rate from which biases warm up; other facts, such as `paper`, are kept as they are.
+    """
+    return _REGISTRY.register(
+        name, lr=lr, weight_decay=weight_decay, momentum=momentum, warmup_bias_lr=warmup_bias_lr, **facts
+    )
+
+
+@functools.cache
+def _load() -> Registry:
+    """The registry, after the files of this folder and the installed plug-ins have entered themselves."""
+    import_siblings(__name__, __path__, skip=("groups",))
+    load_entry_points("anneal.optimizers")
+    return _REGISTRY
+
+
+def names() -> list[str]:
+    """All rules, sorted."""
+    return _load().names()
+
+
+def facts(name: str) -> dict[str, Any]:
+    """What a rule said of itself: lr, weight_decay, momentum, warmup_bias_lr, paper."""
+    return _load().facts(name)
+
+
+def defaults(name: str) -> dict[str, float]:
+    """The rule's own rate, momentum and decay, by the names of `build`'s arguments."""
+    return {key: facts(name)[key] for key in ("lr", "momentum", "weight_decay")}
+
+
+def options(name: str) -> list[Option]:
+    """A rule's own options, as `--optim-arg` takes them."""
+    rule = _load().get(name)
+    hints = typing.get_type_hints(rule.__init__ if inspect.isclass(rule) else rule, include_extras=True)
+    found = []
+    for parameter in inspect.signature(rule).parameters.values():
+        if parameter.name in _FIXED or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        hint = hints.get(parameter.name, str)
+        note = hint.__metadata__[0] if typing.get_origin(hint) is typing.Annotated else ""
+        kind = hint.__origin__ if note else hint
+        found.append(Option(parameter.name, kind, parameter.default, note))
+    return found
+
+
+def parse_args(name: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """`["nesterov=false", "dampening=0.1"]` as typed options of the rule `name`.
+
+    Raises:
+        UserError: a pair without `=`, an option the rule does not have, or a value of the wrong type.
+    """
+    known = {option.name: option for option in options(name)}
+    parsed = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise UserError(f"--optim-arg {pair}: expected key=value, such as nesterov=false")
+        if key not in known:
+            raise UserError(f"--optim-arg {pair}: optimizer '{name}' has no option '{key}'; {nearest(key, known)}")
+        parsed[key] = _convert(f"--optim-arg {pair}", known[key].type, text.strip())
+    return parsed
+
+
+def _convert(where: str, kind: Any, text: str) -> Any:
+    """`text` as a value of `kind`: bool, int, float, str, a Literal of strings, or a union of these."""
+    if typing.get_origin(kind) is typing.Literal:
+        choices = typing.get_args(kind)
+        if text not in choices:
+            raise UserError(f"{where}: {nearest(text, choices)}")
+        return text
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in typing.get_args(kind):
+            return None
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{where}: expected true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UserError(f"{where}: expected {kind.__name__}, got '{text}'") from error
+
+
+def build(
+    name: str,
+    groups: Sequence[Mapping[str, Any]],
+    lr: float | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    **options: Any,
+) -> Optimizer:
+    """The optimizer `name` over `groups`, as `parameter_groups` gives them.
+
+    What is None comes from the rule's own defaults. `weight_decay` goes to the groups that decay: the one named
+    "weight", and any whose own `weight_decay` is not zero; every other group gets zero, whatever the rule's default.
+    Each group gets `initial_lr`, the base rate of schedules.
+
+    Raises:
+        UserError: unknown name or option, a bad value, or a decay given that no group would take.
+    """
+    own = defaults(name)
+    lr = own["lr"] if lr is None else lr
+    momentum = own["momentum"] if momentum is None else momentum
+    ready = []
+    for group in groups:
+        decay = group.get("weight_decay", 0.0)
+        if group.get("name") == "weight" or decay != 0:
+            decay = weight_decay if weight_decay is not None else own["weight_decay"] if decay is None else decay
+        ready.append({**group, "lr": lr, "initial_lr": lr, "weight_decay": decay})
+    if weight_decay and not any(group["weight_decay"] for group in ready):
+        raise UserError(f"weight_decay={weight_decay} would decay nothing: no parameter group takes decay")
+    return _load().build(name, ready, lr=lr, momentum=momentum, **options)

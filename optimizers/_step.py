@@ -1,0 +1,96 @@
+"""What the update rules share: which multi-tensor kernels a device has, buckets of tensors, and the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from utils.errors import UserError, nearest
+
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
+CONVENTIONS = ("torch", "paper")
+
+
+def has_fused(parameters: Iterable[Tensor]) -> bool:
+    """True where torch has fused optimizer kernels for every one of these: real floating point, a known device."""
+    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
+
+
+def fused_or_foreach(groups: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
+    """The keyword that turns on the fastest of torch's own paths for these groups."""
+    return {"fused": True} if has_fused(p for group in groups for p in group["params"]) else {"foreach": True}
+
+
+def add_scaled_(targets: list[Tensor], others: list[Tensor], alpha: float | Tensor) -> None:
+    """`targets += alpha others`; a tensor `alpha` stays on the device, at the price of a temporary."""
+    if isinstance(alpha, Tensor):
+        torch._foreach_add_(targets, torch._foreach_mul(others, alpha))
+    else:
+        torch._foreach_add_(targets, others, alpha=alpha)
+
+
+class DecoupledOptimizer(Optimizer):
+    """An optimizer whose decay acts on the parameters alone; a rule gives `advance`.
+
+    A group's `convention` says what its `weight_decay` (lambda) means at the rate `lr`, base rate `initial_lr`:
+    "torch" takes `lr lambda` of each parameter a step, "paper" `(lr / initial_lr) lambda` (arXiv 1711.05101).
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's; also notes the base rate, and refuses complex parameters and values out of range."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group.setdefault("initial_lr", float(group["lr"]))
+        if any(p.is_complex() for p in group["params"]):
+            raise UserError(f"{type(self).__name__} does not take complex parameters; give their real views")
+        check_range("lr", group["lr"])
+        check_range("weight_decay", group["weight_decay"])
+        if group["convention"] not in CONVENTIONS:
+            raise UserError(f"unknown convention '{group['convention']}'; {nearest(group['convention'], CONVENTIONS)}")
+        if group["convention"] == "paper" and group["initial_lr"] <= 0:
+            raise UserError("convention=paper divides by the base rate; lr must be above 0")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step over every parameter that has a gradient; returns what `closure` returns.
+
+        Raises:
+            RuntimeError: a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            buckets: dict[Hashable, list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if p.grad.layout is not torch.strided:
+                    raise RuntimeError(f"{type(self).__name__} does not take sparse gradients; give dense ones")
+                buckets.setdefault((p.device, p.dtype, *self.kind(group, p)), []).append(p)
+            rate = group["weight_decay"]
+            if group["convention"] == "paper":
+                rate = rate / group["initial_lr"]  # lr times this is eta lambda
+            for params in buckets.values():
+                self.advance(group, params, [p.grad for p in params], rate)
+        return loss
+
+    def kind(self, group: dict[str, Any], parameter: Tensor) -> tuple[Hashable, ...]:
+        """What parameters must share, besides device and dtype, to be stepped in one call."""
+        return ()
+
+    def advance(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor) -> None:
+        """Step `params`, all of one kind; the decay takes `lr * rate` of each."""
+        raise NotImplementedError
+
+
+def check_range(name: str, value: float | Tensor, below: float = float("inf")) -> None:
+    """Raise a UserError unless `0 <= value < below`."""
+    if not 0 <= value < below:
+        limit = "" if below == float("inf") else f" and below {below:g}"
+        raise UserError(f"{name}={float(value):g} is out of range; it must be at least 0{limit}")

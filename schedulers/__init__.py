@@ -1,0 +1,41 @@
+"""Learning-rate policies: one a file, exact by the step, and one writer that applies them.
+
+A file dropped into this folder registers itself:
+
+    from dataclasses import dataclass
+    from schedulers import Point, Policy, option, register
+
+    @register("constant")
+    @dataclass(frozen=True, kw_only=True)
+    class Constant(Policy):
+        factor: float = option(1.0, "the rate, as a fraction of lr0", above=0)
+
+        def at(self, step: int) -> Point:
+            return Point(self.factor)
+"""
+
+from schedulers.options import describe, options, parse_args
+from schedulers.policy import Point, Policy, build, get, names, option, register, source
+from schedulers.schedule import NormalisedDecay, Schedule, facts, from_facts, warmup_steps
+from utils.registry import import_siblings
+
+__all__ = [
+    "NormalisedDecay",
+    "Point",
+    "Policy",
+    "Schedule",
+    "build",
+    "describe",
+    "facts",
+    "from_facts",
+    "get",
+    "names",
+    "option",
+    "options",
+    "parse_args",
+    "register",
+    "source",
+    "warmup_steps",
+]
+
+import_siblings(__name__, __path__, skip=("plot", "range_test"))

@@ -1,0 +1,112 @@
+"""The picture of a schedule: the rate of each group, momentum, restarts, and where a run stands."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedulers.schedule import Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_POINTS = 20_000  # a picture shows no more
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a schedule writes: `lr` has a sequence for each group by its name, as long as `steps`."""
+
+    label: str
+    steps: Sequence[int]
+    lr: dict[str, list[float]]
+    momentum: list[float | None]
+    steps_per_epoch: int
+    restarts: tuple[int, ...] = ()
+
+    @property
+    def epochs(self) -> list[float]:
+        """`steps` in epochs."""
+        return [step / self.steps_per_epoch for step in self.steps]
+
+
+def curve(schedule: Schedule, label: str = "", most: int | None = MOST_POINTS) -> Curve:
+    """Sample a schedule over its run: every step, or about `most` of them, both sides of each restart included."""
+    policy = schedule.policy
+    stride = 1 if most is None else -(-policy.total_steps // most)
+    steps = set(range(0, policy.total_steps, stride)) | {policy.total_steps - 1}
+    if stride > 1 and len(policy.restarts) < MOST_POINTS:
+        steps |= {step - side for step in policy.restarts for side in (0, 1)}
+    order = sorted(steps)
+    rows = [schedule.values(step) for step in order]
+    groups = [group.get("name", str(i)) for i, group in enumerate(schedule.optimizer.param_groups)]
+    return Curve(
+        label=label or policy.name,
+        steps=order,
+        lr={name: [row[i][0] for row in rows] for i, name in enumerate(groups)},
+        momentum=[row[0][1] for row in rows],
+        steps_per_epoch=policy.steps_per_epoch,
+        restarts=policy.restarts,
+    )
+
+
+def plot(out: Path, curves: Sequence[Curve], *, now: int | None = None) -> None:
+    """Draw rates above, momentum below, over epochs. Groups that coincide are one line; `now` is a step to mark."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    rates, momenta = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+    for i, item in enumerate(curves):
+        _draw_rates(rates, item, f"C{i}", _top(curves))
+        if any(value is not None for value in item.momentum):
+            momenta.plot(item.epochs, [_or_nan(value) for value in item.momentum], color=f"C{i}")
+        if len(item.restarts) <= 100:  # more would be a solid block
+            for axes in (rates, momenta):
+                for step in item.restarts:
+                    axes.axvline(step / item.steps_per_epoch, color=f"C{i}", linestyle=":", linewidth=0.8)
+    if now is not None:
+        at = now / curves[0].steps_per_epoch
+        momenta.axvline(at, color="k", linewidth=1)
+        rates.axvline(at, color="k", linewidth=1, label=f"now: step {now}")
+    rates.set(ylabel="learning rate", ylim=(0, 1.1 * _top(curves) or None))
+    rates.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    rates.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    momenta.set(xlabel="epoch", ylabel="momentum")
+    figure.savefig(out, dpi=100)
+
+
+def _draw_rates(axes: Axes, item: Curve, color: str, top: float) -> None:
+    together: dict[tuple[float, ...], list[str]] = {}
+    for name, values in item.lr.items():
+        together.setdefault(tuple(values), []).append(name)
+    for style, (values, groups) in zip(cycle(("-", "--", "-.", ":")), together.items(), strict=False):
+        label = item.label if len(together) == 1 else f"{item.label}: {', '.join(groups)}"
+        if max(values) > top:
+            label += f" (from {values[0]:g}, off the top)"
+        axes.plot(item.epochs, values, color=color, linestyle=style, label=label, linewidth=1.4)
+
+
+def _top(curves: Sequence[Curve]) -> float:
+    """The highest rate to show: a bias warm-up that starts far above the peak would press everything else flat."""
+    peaks = [max(values) for item in curves for values in item.lr.values()]
+    return max(rate for rate in peaks if rate <= 3 * min(peaks))
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def write_csv(out: Path, curves: Sequence[Curve]) -> None:
+    """Write a line a step of each curve: policy, step, epoch, the rate of each group, momentum."""
+    groups = list(dict.fromkeys(name for item in curves for name in item.lr))
+    with open(out, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["policy", "step", "epoch", *(f"lr/{name}" for name in groups), "momentum"])
+        for item in curves:
+            columns = [item.lr.get(name, [""] * len(item.steps)) for name in groups]
+            for step, epoch, momentum, *lrs in zip(item.steps, item.epochs, item.momentum, *columns, strict=True):
+                rows.writerow([item.label, step, epoch, *lrs, "" if momentum is None else momentum])

@@ -1,0 +1,71 @@
+"""Train a detector: `python train.py --data mask.yaml --lr-policy sgdr`. Reads top to bottom: main, fit, train_one_epoch."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from training import folder, options, start
+from training.report import Report
+from training.session import Session
+from training.validate import finish, validate
+from utils import log
+from utils.errors import UserError
+from utils.metrics import Metrics
+from utils.signals import Interrupted, Wishes
+
+LOGGER = logging.getLogger("anneal")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0, 1 when the last save failed, 2 for a mistake, 128 + signal."""
+    log.setup()
+    try:
+        asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
+        run = start.resume(asked) if asked.run.resume else start.new(asked)
+        with folder.lock(run.folder), Wishes() as wishes:
+            log.setup(run.folder / "train.log")
+            fit(run, wishes)
+        return 1 if run.save_error else 0
+    except UserError as error:
+        LOGGER.error(str(error))
+        return 2
+    except Interrupted as interrupted:
+        LOGGER.warning(f"stopped by {interrupted}; go on with: python train.py --resume {run.last}")
+        return 128 + interrupted.signum
+
+
+def fit(run: Session, wishes: Wishes) -> Metrics | None:
+    """Train every epoch that is left, keeping the best weights, and validate those at the end."""
+    report = Report(run)
+    report.start()
+    while not run.is_over():
+        train_one_epoch(run, report, wishes)
+        metrics = validate(run, wishes)
+        report.epoch(metrics)
+        run.end_epoch(metrics)
+        run.heed(wishes)
+    metrics = finish(run, report)
+    LOGGER.info(f"weights, tables and pictures are in {run.folder}")
+    return metrics
+
+
+def train_one_epoch(run: Session, report: Report, wishes: Wishes) -> None:
+    """From where the epoch stands to its end: forward, loss, backward, and a step for every full group of batches."""
+    run.model.train()
+    batches = run.data.train.epoch(run.progress.epoch, start=run.progress.batch)
+    for batch in report.watch(batches):
+        batch = batch.to(run.device, non_blocking=True)
+        heads = run.forward(batch)
+        loss, terms = run.criterion(heads, batch.targets)
+        run.scaler.scale(loss).backward()
+        run.count(terms, batch)
+        if run.group_is_complete():
+            run.step()
+            report.step()
+            run.heed(wishes, save=run.save_is_due())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""The pieces a run is made of, each built from the options by one function."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+import models
+import optimizers
+import schedulers
+from data.datasets import DatasetConfig, load_dataset
+from data.index import Index, build_index
+from data.loader import TrainLoader, ValLoader
+from data.plan import Augment
+from data.store import ImageStore
+from models.anchors import fit_anchors
+from models.loss import DetectionLoss, LossGains
+from training.options import Options
+from utils import checkpoint
+from utils.errors import UserError
+
+LOGGER = logging.getLogger("anneal")
+
+
+@dataclass
+class Data:
+    """The data set, its two indices and the loaders over them."""
+
+    dataset: DatasetConfig
+    names: tuple[str, ...]
+    train_index: Index
+    train: TrainLoader
+    val: ValLoader
+
+    @property
+    def classes(self) -> int:
+        return len(self.names)
+
+
+def image_size(size: int, stride: int = 32) -> int:
+    """`size` rounded up to a multiple of the stride, with a notice where that changes it."""
+    rounded = math.ceil(size / stride) * stride
+    if rounded != size:
+        LOGGER.warning(f"--imgsz {size} is not a multiple of {stride}; using {rounded}")
+    return rounded
+
+
+def load_data(options: Options, *, pin: bool = False) -> Data:
+    """Index both parts of the data set, decode what stays resident, and build the loaders.
+
+    Writes what was resolved (image size, batch) back into the options. Raises UserError for a data set that cannot
+    be trained on.
+    """
+    run = options.run
+    run.imgsz = image_size(run.imgsz)
+    dataset = load_dataset(run.data)
+    common = {"root": dataset.root, "single_class": run.single_cls}
+    train_index = build_index(dataset.train, dataset.classes, desc="train", **common)
+    val_index = build_index(dataset.val, dataset.classes, desc="val", **common)
+    if run.batch_size > len(train_index):
+        pictures = len(train_index)
+        LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
+        run.batch_size = pictures
+    settings = {"cache": run.cache, "workers": max(run.workers, 1)}
+    augment = Augment(**{f.name: getattr(options.hyp, f.name) for f in fields(Augment)})
+    train = TrainLoader(
+        train_index,
+        ImageStore(train_index, run.imgsz, desc="train", **settings),
+        augment=augment,
+        batch_size=run.batch_size,
+        size=run.imgsz,
+        seed=run.seed,
+        workers=run.workers,
+        multi_scale=run.multi_scale,
+        rect=run.rect,
+        pin=pin,
+    )
+    val_store = ImageStore(val_index, run.imgsz, desc="val", **settings)
+    val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
+    names = ("object",) if run.single_cls else dataset.names
+    return Data(dataset, names, train_index, train, val)
+
+
+def build_model(options: Options, data: Data, device: torch.device) -> models.Detector:
+    """The network on its device: seeded, weights transferred, anchors fitted, layers frozen."""
+    run = options.run
+    torch.manual_seed(run.seed)
+    model = models.build(run.cfg, classes=data.classes)
+    model.names = data.names
+    if run.weights:
+        start_from(model, Path(run.weights))
+    if not run.noautoanchor:
+        sizes = training_sizes(data.train_index, run.imgsz)
+        LOGGER.info(fit_anchors(model, sizes, anchor_t=options.hyp.anchor_t, seed=run.seed))
+    if run.freeze:
+        frozen = models.freeze(model, run.freeze)
+        LOGGER.info(f"frozen: {frozen} tensors of layers {run.freeze}")
+        if not any(p.requires_grad for p in model.parameters()):
+            raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: nothing is left to train; freeze fewer layers")
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def start_from(model: models.Detector, path: Path) -> None:
+    """Copy what fits of a checkpoint's weights into the model, and say how much did."""
+    state = checkpoint.load(path)
+    moved, total = models.transfer(model, state.get("ema") or state["model"])
+    LOGGER.info(f"weights: {moved} of {total} tensors taken from {path}")
+    if moved == 0:
+        raise UserError(f"--weights {path}: none of its tensors fits {model.cfg}; give the --cfg it was trained with")
+
+
+def training_sizes(index: Index, size: int) -> np.ndarray:
+    """(N, 2) widths and heights of all boxes in pixels at the training size."""
+    scaled = index.shapes[:, ::-1] * (size / index.shapes.max(1, keepdims=True))
+    sizes = [index.labels[i][:, 3:5] * scaled[i] for i in range(len(index))]
+    return np.concatenate(sizes) if sizes else np.zeros((0, 2))
+
+
+def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -> torch.optim.Optimizer:
+    """The optimizer over the three groups; writes the rate, momentum and decay it came to into the options."""
+    run, hyp = options.run, options.hyp
+    facts = optimizers.facts(run.optim)
+    for name in ("lr0", "momentum", "weight_decay", "warmup_bias_lr"):
+        if getattr(hyp, name) is None:
+            setattr(hyp, name, facts["lr" if name == "lr0" else name])
+    decay = hyp.weight_decay * run.batch_size * accumulate / run.nbs
+    return optimizers.build(
+        run.optim,
+        optimizers.parameter_groups(model, decay),
+        lr=hyp.lr0,
+        momentum=hyp.momentum,
+        weight_decay=decay,
+        **optimizers.parse_args(run.optim, run.optim_arg),
+    )
+
+
+def policy_options(options: Options) -> dict[str, Any]:
+    """The policy's options: --lr-arg first, then lrf where the policy has such an option."""
+    given = schedulers.parse_args(options.run.lr_policy, options.run.lr_arg)
+    if "lrf" in {name for name, *_ in schedulers.options(options.run.lr_policy)}:
+        given.setdefault("lrf", options.hyp.lrf)
+    return given
+
+
+def build_schedule(
+    options: Options, optimizer: torch.optim.Optimizer | SimpleNamespace, steps_per_epoch: int
+) -> schedulers.Schedule:
+    """The one writer of rate and momentum, for the whole run."""
+    run, hyp = options.run, options.hyp
+    total = run.epochs * steps_per_epoch
+    policy = schedulers.build(
+        run.lr_policy, total_steps=total, steps_per_epoch=steps_per_epoch, lr0=hyp.lr0, **policy_options(options)
+    )
+    warmup = schedulers.warmup_steps(policy, total, steps_per_epoch, hyp.warmup_epochs)
+    return schedulers.Schedule(
+        policy, optimizer, warmup, warmup_bias_lr=hyp.warmup_bias_lr, warmup_momentum=hyp.warmup_momentum
+    )
+
+
+def build_criterion(options: Options, model: models.Detector) -> DetectionLoss:
+    """The loss with its gains scaled to heads, classes and image size."""
+    hyp = options.hyp
+    gains = LossGains(
+        box=hyp.box,
+        obj=hyp.obj,
+        cls=hyp.cls,
+        anchor_t=hyp.anchor_t,
+        obj_pw=hyp.obj_pw,
+        cls_pw=hyp.cls_pw,
+        fl_gamma=hyp.fl_gamma,
+        label_smoothing=options.run.label_smoothing,
+    )
+    return DetectionLoss(model, gains.scaled(heads=len(model.stride), classes=model.classes, size=options.run.imgsz))

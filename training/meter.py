@@ -1,0 +1,49 @@
+"""Running sums of an epoch's loss terms, kept on the device so that the loop does not wait for it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from utils.errors import UserError
+
+TERMS = ("box", "obj", "cls")
+
+
+class NonFiniteLoss(UserError):
+    """A loss term became NaN or infinite."""
+
+
+class LossMeter:
+    """Mean loss terms over the pictures of an epoch, and the first step at which one was not finite."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, device=device)
+        self.pictures = 0
+        self.instances = 0
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self.bad_terms = torch.zeros(3, device=device)
+
+    def add(self, terms: Tensor, pictures: int, instances: int, step: int) -> None:
+        """Count one batch: `terms` (3,) detached, on the device. Does not wait for it."""
+        first_bad = (self.bad_step < 0) & ~torch.isfinite(terms).all()
+        self.bad_step.copy_(torch.where(first_bad, step, self.bad_step))
+        self.bad_terms.copy_(torch.where(first_bad, terms, self.bad_terms))
+        self.sums.add_(terms, alpha=pictures)
+        self.pictures += pictures
+        self.instances += instances
+
+    def mean(self) -> list[float]:
+        """Mean box, obj and cls terms so far. Waits for the device; raises NonFiniteLoss."""
+        step = int(self.bad_step)
+        if step >= 0:
+            values = ", ".join(f"{n} {v:.4g}" for n, v in zip(TERMS, self.bad_terms.tolist(), strict=True))
+            raise NonFiniteLoss(f"loss is not finite at step {step} ({values})")
+        return (self.sums / max(self.pictures, 1)).tolist()
+
+    def state_dict(self) -> dict:
+        return {"sums": self.sums.clone(), "pictures": self.pictures, "instances": self.instances}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.sums.copy_(state["sums"])
+        self.pictures, self.instances = state["pictures"], state["instances"]

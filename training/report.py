@@ -1,0 +1,115 @@
+"""What a run leaves in its folder: settings, tables, pictures, TensorBoard events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import yaml
+
+import optimizers
+from data.batch import Batch
+from schedulers import plot as schedule_plot
+from training.session import Session
+from utils import plots
+from utils.confusion import ConfusionMatrix
+from utils.device import memory_gb
+from utils.files import write_atomic
+from utils.log import progress
+from utils.metrics import Metrics
+from utils.observers import boxes_of
+from utils.tracker import METRICS, VAL_LOSSES, RateLog, ResultsCsv, TensorBoard
+
+LOGGER = logging.getLogger("anneal")
+PICTURED_BATCHES = 3
+READ_EVERY = 10  # batches between two looks at the device
+
+
+class Report:
+    """Writes the files of one run. `Session` knows nothing of it."""
+
+    def __init__(self, run: Session) -> None:
+        self.run = run
+        self.folder = run.folder
+        self.names = run.data.names
+        self.pictures = not run.options.run.noplots
+        self.results = ResultsCsv(run.folder / "results.csv")
+        self.results.keep_until(run.progress.epoch)
+        self.rates = RateLog(run.folder / "lr.csv", run.progress.step)
+        run.before_save = self.rates.flush
+        self.board = TensorBoard(run.folder, purge_step=run.progress.epoch)
+
+    def start(self) -> None:
+        """Before the first step: settings, the groups' table, the schedule and the labels as pictures."""
+        run, options = self.run, self.run.options.to_dict()
+        write_atomic(self.folder / "opt.yaml", yaml.safe_dump(options["run"], sort_keys=False, allow_unicode=True))
+        write_atomic(self.folder / "hyp.yaml", yaml.safe_dump(options["hyp"], sort_keys=False))
+        for line in optimizers.describe_groups(run.optimizer):
+            LOGGER.info(line)
+        if self.pictures:
+            curve = schedule_plot.curve(run.schedule, run.options.run.lr_policy)
+            schedule_plot.plot(self.folder / "lr.png", [curve], now=run.progress.step or None)
+            labels = run.data.train_index.labels
+            rows = np.concatenate([labels[i] for i in range(len(labels))])
+            plots.labels(rows, self.names, self.folder / "labels.png")
+
+    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass an epoch's batches through, under a progress bar that reads the device rarely."""
+        run, place = self.run, self.run.progress
+        done = place.batch * run.data.train.batch_size
+        with progress(total=len(run.data.train_index), initial=done, unit="img") as bar:
+            for batch in batches:
+                if place.epoch == 0 and place.batch < PICTURED_BATCHES and self.pictures:
+                    self._picture(batch, f"train_batch{place.batch}.jpg")
+                size = batch.images.shape[-1]
+                yield batch
+                bar.update(len(batch.images))
+                if place.batch % READ_EVERY == 0 or place.batch == len(run.data.train):
+                    box, obj, cls = run.losses()
+                    bar.set_description(
+                        f"epoch {place.epoch + 1}/{run.epochs}  {memory_gb(run.device):.2f} GB  box {box:.4f}  "
+                        f"obj {obj:.4f}  cls {cls:.4f}  {run.meter.instances} inst.  {size} px"
+                    )
+
+    def step(self) -> None:
+        """The rates and momenta that the step just done was taken with, to lr.csv."""
+        self.rates.append(self.run.progress.step - 1, self.run.optimizer)
+
+    def _picture(self, batch: Batch, name: str) -> None:
+        plots.pictures(batch.images.cpu(), boxes_of(batch), self.names, self.folder / name)
+        self.board.picture(name.removesuffix(".jpg"), self.folder / name, self.run.progress.epoch)
+
+    def epoch(self, metrics: Metrics | None) -> None:
+        """One row of results.csv for the epoch that ended, and the same to TensorBoard."""
+        run = self.run
+        number, rates = run.progress.epoch, run.rates()
+        row: dict[str, float] = {"epoch": number}
+        row |= zip(("train/box_loss", "train/obj_loss", "train/cls_loss"), run.losses(), strict=True)
+        row |= scores(metrics)
+        row |= {f"x/lr{i}": lr for i, (lr, _) in enumerate(rates)}
+        self.results.append(row)
+        momenta = {f"x/momentum{i}": m for i, (_, m) in enumerate(rates)}
+        self.board.add_scalars({k: v for k, v in (row | momenta).items() if k != "epoch"}, number)
+        losses = "  ".join(f"{n} {row[f'train/{n}_loss']:.4f}" for n in ("box", "obj", "cls"))
+        found = "" if metrics is None else f"  mAP50 {metrics.map50:.4f}  mAP50-95 {metrics.map:.4f}"
+        LOGGER.info(f"epoch {number + 1}/{run.epochs}  {losses}{found}  lr {rates[1][0]:.3g}")
+
+    def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:
+        """After the last epoch: the curves, the confusion matrix, and the table of classes."""
+        if self.pictures:
+            plots.results(self.folder / "results.csv", self.folder / "results.png")
+            if metrics is not None:
+                plots.curves(metrics, self.names, self.folder)
+                plots.confusion(matrix.matrix, self.names, self.folder / "confusion_matrix.png")
+            for path in sorted(self.folder.glob("*.png")) + sorted(self.folder.glob("val_batch*.jpg")):
+                self.board.picture(path.stem, path, self.run.progress.epoch)
+        self.board.close()
+
+
+def scores(metrics: Metrics | None) -> dict[str, float]:
+    """The validation columns of results.csv and cycles.csv; NaN where there was no validation."""
+    if metrics is None:
+        return dict.fromkeys((*METRICS, *VAL_LOSSES), float("nan"))
+    found = (metrics.precision, metrics.recall, metrics.map50, metrics.map, *metrics.losses.tolist())
+    return dict(zip((*METRICS, *VAL_LOSSES), found, strict=True))

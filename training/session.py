@@ -1,0 +1,224 @@
+"""A run in memory: everything it is made of, one optimizer step of it, and its state as plain values and tensors."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import models
+import schedulers
+from data.batch import Batch
+from models.loss import DetectionLoss
+from training.build import Data
+from training.meter import LossMeter, NonFiniteLoss
+from training.options import Options
+from utils import checkpoint
+from utils.device import autocast, environment, grad_scaler
+from utils.ema import ModelEMA
+from utils.metrics import Metrics
+from utils.signals import Interrupted, Wishes
+
+LOGGER = logging.getLogger("anneal")
+
+
+@dataclass
+class Progress:
+    """How far a run has come: what a resume starts from."""
+
+    epoch: int = 0
+    batch: int = 0  # batches done of this epoch
+    step: int = 0  # optimizer steps done
+    best_fitness: float = -1.0
+    best_epoch: int = 0
+    finished: bool = False
+
+
+@dataclass
+class Session:
+    """One training run. `train.fit` drives it; `training.start` builds it, new or from a checkpoint."""
+
+    options: Options
+    folder: Path
+    data: Data
+    device: torch.device
+    dtype: torch.dtype
+    model: models.Detector
+    criterion: DetectionLoss
+    optimizer: torch.optim.Optimizer
+    schedule: schedulers.Schedule
+    accumulate: int
+
+    def __post_init__(self) -> None:
+        self.ema = ModelEMA(self.model)
+        self.scaler = grad_scaler(self.device, self.dtype)
+        self.meter = LossMeter(self.device)
+        self.progress = Progress()
+        self.save_error: str | None = None
+        self.before_save: Callable[[], None] = lambda: None
+
+    @property
+    def epochs(self) -> int:
+        return self.options.run.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.data.train) / self.accumulate)
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "weights" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "weights" / "best.pt"
+
+    def forward(self, batch: Batch) -> list[Tensor]:
+        """Images (B, 3, H, W) uint8 to the three heads (B, 3, h, w, 5 + classes), in the run's number format."""
+        images = batch.images.to(memory_format=torch.channels_last).float() / 255
+        with autocast(self.device, self.dtype):
+            return self.model(images)
+
+    def step(self) -> None:
+        """One optimizer step on the accumulated gradient, at the rate the schedule has for it; then the EMA."""
+        self.schedule.apply(self.progress.step)
+        if self.options.run.clip_grad > 0:
+            self.scaler.unscale_(self.optimizer)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.options.run.clip_grad, foreach=True)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.model)
+        self.progress.step += 1
+
+    def count(self, terms: Tensor, batch: Batch) -> None:
+        """Add one batch's loss terms (3,) to the epoch's; the device is not waited for."""
+        self.meter.add(terms, len(batch.images), len(batch.targets), self.progress.step)
+        self.progress.batch += 1
+
+    def group_is_complete(self) -> bool:
+        """Whether the batches since the last step make a step: `accumulate` of them, or the epoch's tail."""
+        done = self.progress.batch
+        return done % self.accumulate == 0 or done == len(self.data.train)
+
+    def end_epoch(self, metrics: Metrics | None) -> None:
+        """Judge the epoch, keep its weights where they are the best so far or due, and save where the run stands."""
+        run, place = self.options.run, self.progress
+        place.epoch += 1
+        place.batch = 0
+        self.meter = LossMeter(self.device)
+        if metrics is not None and metrics.fitness > place.best_fitness:
+            place.best_fitness, place.best_epoch = metrics.fitness, place.epoch
+            if not run.nosave:
+                self.write(self.best, self.weights())
+        if run.save_period > 0 and place.epoch % run.save_period == 0:
+            self.write(self.last.with_name(f"epoch{place.epoch}.pt"), self.weights())
+        if not run.nosave or self.is_over():
+            self.save()
+
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or none of the last `--patience` was better than the best."""
+        run, place = self.options.run, self.progress
+        return place.epoch >= run.epochs or 0 < run.patience <= place.epoch - place.best_epoch
+
+    def save_is_due(self) -> bool:
+        """Whether the step just done is one that --save-steps names."""
+        every = self.options.run.save_steps
+        return every > 0 and self.progress.step % every == 0
+
+    def heed(self, wishes: Wishes, save: bool = False) -> None:
+        """Save where that is due or asked for; where a stop is asked for, save and raise Interrupted."""
+        if save or wishes.save or wishes.stop:
+            wishes.save = False
+            self.save()
+        if wishes.stop:
+            raise Interrupted(wishes.stop)
+
+    def rates(self) -> list[tuple[float, float]]:
+        """(lr, momentum) of each group as the last step used them."""
+        return self.schedule.values(max(self.progress.step - 1, 0))
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """What is needed to use the weights: the layout, the classes, the size, where they come from."""
+        dataset = self.data.dataset
+        return {
+            "cfg": self.model.cfg,
+            "classes": self.model.classes,
+            "names": list(self.data.names),
+            "imgsz": self.options.run.imgsz,
+            "data": str(dataset.file),
+            "sample": dataset.sample,
+            "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+
+    def weights(self) -> dict[str, Any]:
+        """The EMA weights and what is needed to use them: best.pt and its kin."""
+        at = {"epoch": self.progress.epoch, "step": self.progress.step}
+        return {"kind": "weights", **self.identity(), **at, "ema": self.ema.model.state_dict()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything the run is: last.pt."""
+        return {
+            "kind": "run",
+            **self.identity(),
+            **asdict(self.progress),
+            "model": self.model.state_dict(),
+            "ema": self.ema.model.state_dict(),
+            "ema_updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "meter": self.meter.state_dict(),
+            "schedule": schedulers.facts(self.schedule),
+            "options": self.options.to_dict(),
+            "plugins": list(self.options.run.plugin),
+            "environment": environment(self.device) | {"dtype": str(self.dtype).removeprefix("torch.")},
+            "fingerprint": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of the pictures and labels trained on and validated on."""
+        return {"train": self.data.train_index.fingerprint, "val": self.data.val.index.fingerprint}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a state of `state()` back in place."""
+        self.model.load_state_dict(state["model"])
+        self.ema.model.load_state_dict(state["ema"])
+        self.ema.updates = state["ema_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.meter.load_state_dict(state["meter"])
+        self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
+
+    def losses(self) -> list[float]:
+        """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""
+        try:
+            return self.meter.mean()
+        except NonFiniteLoss as error:
+            good = (
+                f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
+            )
+            raise NonFiniteLoss(f"{error}; {good}; try a lower --lr0, --clip-grad 10 or --dtype fp32") from None
+
+    def save(self) -> None:
+        """Write last.pt, if all is finite. A disk that refuses is said, and tried again; training goes on."""
+        self.losses()
+        self.before_save()
+        self.write(self.last, self.state(), keep_previous=True)
+
+    def write(self, path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
+        try:
+            checkpoint.save(path, state, keep_previous=keep_previous)
+            self.save_error = None
+        except OSError as error:
+            self.save_error = f"{path}: could not be saved ({error.strerror or error})"
+            LOGGER.warning(f"{self.save_error}; training goes on and tries again at the next save")

@@ -1,0 +1,117 @@
+"""How a session comes to be: a new run from options, or an old one from its last.pt."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training import build, folder
+from training.options import Options, import_plugins
+from training.session import Session
+from utils import checkpoint
+from utils.device import DTYPES, dtype_name, environment, select_device, select_dtype
+from utils.errors import UserError
+
+LOGGER = logging.getLogger("anneal")
+MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}
+
+
+def new(options: Options) -> Session:
+    """Build a new run. Its folder is made last, when nothing the user gave can fail any more."""
+    device = select_device(options.run.device)
+    dtype = select_dtype(options.run.dtype, device)
+    session = assemble(options, device, dtype)
+    session.folder = folder.create(options.run.project, options.run.name, options.run.exist_ok)
+    return session
+
+
+def assemble(options: Options, device: torch.device, dtype: torch.dtype) -> Session:
+    """Data, model, loss, optimizer and schedule of the options, as a session without a folder."""
+    run = options.run
+    if run.deterministic:
+        torch.use_deterministic_algorithms(True)
+    data = build.load_data(options, pin=device.type == "cuda")
+    model = build.build_model(options, data, device)
+    accumulate = max(1, round(run.nbs / run.batch_size))
+    optimizer = build.build_optimizer(options, model, accumulate)
+    schedule = build.build_schedule(options, optimizer, math.ceil(len(data.train) / accumulate))
+    criterion = build.build_criterion(options, model)
+    return Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
+
+
+def resume(asked: Options) -> Session:
+    """Take up a run from its last.pt. What may change is taken from `asked`; anything else given is refused."""
+    refused = sorted(asked.given - MAY_CHANGE)
+    if refused:
+        flags = ", ".join("--" + name.replace("_", "-") for name in refused)
+        raise UserError(f"--resume goes on with the run as it was; {flags} cannot change (start a new run for that)")
+    path = folder.find_checkpoint(asked.run.resume, asked.run.project)
+    state = checkpoint.load(path)
+    if state.get("kind") != "run":
+        raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
+    import_plugins(state["plugins"])
+    options = Options.from_dict(state["options"], str(path))
+    old = asdict(options.run)
+    for name in asked.given - {"resume", "project"}:
+        setattr(options.run, name, getattr(asked.run, name))
+    _check_unfinished(path, state, options, asked)
+    session = assemble(options, *_machine(state, asked))
+    session.folder = path.resolve().parent.parent
+    _check_data(path, state, session, asked)
+    session.restore(state)
+    session.progress.finished = False
+    _say_changes(state, session, old)
+    return session
+
+
+def _machine(state: dict[str, Any], asked: Options) -> tuple[torch.device, torch.dtype]:
+    """The device and number format the run had, unless another device is asked for."""
+    before = state["environment"]
+    device = select_device(asked.run.device if "device" in asked.given else before["device"])
+    dtype = DTYPES[dtype_name(getattr(torch, before["dtype"]))]
+    if device.type != torch.device(before["device"]).type:
+        dtype = select_dtype("auto", device)
+    elif device.type == "cpu":
+        torch.set_num_threads(before["threads"])
+    return device, dtype
+
+
+def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked: Options) -> None:
+    done = state["epoch"]
+    if state["finished"] and ("epochs" not in asked.given or options.run.epochs <= done):
+        raise UserError(
+            f"{path}: this run is finished ({done} epochs); to extend it, add --epochs N with N over {done}"
+        )
+    if options.run.epochs < done:
+        raise UserError(f"--epochs {options.run.epochs}: the run has done {done} already; give {done} or more")
+
+
+def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Options) -> None:
+    if session.fingerprint() != state["fingerprint"] and not asked.run.force:
+        raise UserError(f"{path}: the pictures or labels are not those the run was trained on; --force goes on anyway")
+
+
+def _say_changes(state: dict[str, Any], session: Session, old: dict[str, Any]) -> None:
+    """Print where the run stands; move its place in epochs to a new batch size; print a rate that changes."""
+    progress, run = session.progress, session.options.run
+    if run.batch_size != old["batch_size"]:
+        position = state["step"] / state["schedule"]["steps_per_epoch"]
+        share = position - progress.epoch
+        progress.step = round(position * session.steps_per_epoch)
+        progress.batch = min(round(share * session.steps_per_epoch) * session.accumulate, len(session.data.train))
+        LOGGER.warning(f"batch size {old['batch_size']} becomes {run.batch_size}: the run goes on, no longer identical")
+    LOGGER.info(f"resuming {session.folder} at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}")
+    now = environment(session.device)
+    for name, value in now.items():
+        if value != state["environment"][name]:
+            LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")
+    session.schedule.apply(progress.step)
+    if run.epochs != old["epochs"]:
+        before = state["schedule"]
+        rate = session.optimizer.param_groups[1]["lr"]
+        LOGGER.info(f"epochs {old['epochs']} become {run.epochs}: {before['policy']} goes on at rate {float(rate):.3g}")

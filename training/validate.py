@@ -1,0 +1,43 @@
+"""Validation as a part of training: after an epoch, and at the end with pictures of the best weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import val
+from training.report import Report
+from training.session import Session
+from utils import checkpoint
+from utils.confusion import ConfusionMatrix
+from utils.metrics import Metrics
+from utils.observers import Pictures
+from utils.signals import Wishes
+
+LOGGER = logging.getLogger("anneal")
+
+
+def validate(run: Session, wishes: Wishes) -> Metrics | None:
+    """Metrics of the EMA weights on the validation pictures; None with --noval before the last epoch."""
+    if run.options.run.noval and run.progress.epoch + 1 < run.epochs:
+        return None
+    return val.evaluate(
+        run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=[lambda _: run.heed(wishes)]
+    )
+
+
+def finish(run: Session, report: Report) -> Metrics | None:
+    """Validate the best weights once more, with every picture, and mark the run as finished."""
+    model = run.ema.model
+    if run.best.is_file():
+        model = copy.deepcopy(model)
+        model.load_state_dict(checkpoint.load(run.best)["ema"])
+    matrix = ConfusionMatrix(run.data.classes)
+    observers = [matrix]
+    if not run.options.run.noplots:
+        observers.append(Pictures(run.folder, run.data.names))
+    metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=observers)
+    report.end(metrics, matrix)
+    run.progress.finished = True
+    run.save()
+    return metrics

@@ -1,0 +1,44 @@
+"""Signals as wishes: stop after the current step, or save and go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; it was saved first. `signum` tells the exit code, 128 + signum."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Wishes:
+    """SIGTERM and SIGINT set `stop` (a second one ends the process at once), SIGUSR1 sets `save`.
+
+    A context manager: the handlers found at the entry are put back at the exit.
+    """
+
+    def __init__(self) -> None:
+        self.stop: int | None = None
+        self.save = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Wishes:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self.save = True
+        elif self.stop is None:
+            self.stop = number
+        else:
+            os._exit(128 + number)

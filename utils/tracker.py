@@ -1,0 +1,186 @@
+"""What a run writes down as it goes: tables as CSV files, and TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.files import write_atomic
+
+LOGGER = logging.getLogger("anneal")
+
+METRICS = ("metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mAP_0.5:0.95")
+VAL_LOSSES = ("val/box_loss", "val/obj_loss", "val/cls_loss")
+RATES = ("x/lr0", "x/lr1", "x/lr2")
+
+
+def read_csv(path: Path | str) -> list[dict[str, float]]:
+    """The rows of a numeric CSV file with a header, as floats; blanks around names and values are ignored.
+
+    A row of the wrong length or a value that is no number is a UserError that names the line.
+    """
+    rows: list[dict[str, float]] = []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        columns = [name.strip() for name in next(reader, [])]
+        for values in reader:
+            try:
+                rows.append({name: float(value) for name, value in zip(columns, values, strict=True)})
+            except ValueError as error:
+                remedy = "repair or delete that line"
+                raise UserError(f"{path}:{reader.line_num}: not a row of {len(columns)} numbers; {remedy}") from error
+    return rows
+
+
+def _text(value: Any) -> str:
+    """Whole numbers as they are, others with six significant digits and no padding."""
+    number = float(value)
+    return str(int(number)) if isinstance(value, (int, np.integer)) else f"{number:.6g}"
+
+
+class _Table:
+    """A CSV file whose rows are numbered by a rising whole-number column; each change rewrites it atomically."""
+
+    columns: ClassVar[tuple[str, ...]]
+    key: ClassVar[str]
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lines: list[tuple[int, str]] = []
+        if self.path.exists():
+            self._read()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row, which must have exactly the table's columns and a key beyond the last row's (else ValueError)."""
+        if set(row) != set(self.columns):
+            wrong = sorted(set(row) ^ set(self.columns))
+            raise ValueError(f"{self.path.name}: missing or unknown columns {wrong}")
+        number = int(row[self.key])
+        if self._lines and number <= self._lines[-1][0]:
+            raise ValueError(f"{self.path.name}: {self.key} {number} is written already; keep_until({number}) drops it")
+        values = [str(number) if name == self.key else _text(row[name]) for name in self.columns]
+        self._write([*self._lines, (number, ",".join(values))])
+
+    def rows(self) -> list[dict[str, float]]:
+        """All rows as floats by column name."""
+        return [dict(zip(self.columns, map(float, line.split(",")), strict=True)) for _, line in self._lines]
+
+    def keep_until(self, number: int) -> None:
+        """Drop the rows whose key is `number` or more: what a resumed run is about to do again."""
+        kept = [line for line in self._lines if line[0] < number]
+        if len(kept) != len(self._lines):
+            self._write(kept)
+
+    def _write(self, lines: list[tuple[int, str]]) -> None:
+        text = io.StringIO()
+        text.writelines(f"{line}\n" for line in (",".join(self.columns), *(line for _, line in lines)))
+        write_atomic(self.path, text.getvalue())
+        self._lines = lines
+
+    def _read(self) -> None:
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        if lines and tuple(name.strip() for name in lines[0].split(",")) != self.columns:
+            raise UserError(f"{self.path}:1: other columns than this version writes; move the file away")
+        rows = read_csv(self.path)  # names the line where one is broken
+        texts = (",".join(value.strip() for value in line.split(",")) for line in lines[1:] if line.strip())
+        self._lines = [(int(row[self.key]), text) for row, text in zip(rows, texts, strict=True)]
+
+
+class ResultsCsv(_Table):
+    """`results.csv`: one row an epoch, in the columns YOLOv5 users' tools read."""
+
+    columns = ("epoch", "train/box_loss", "train/obj_loss", "train/cls_loss", *METRICS, *VAL_LOSSES, *RATES)
+    key = "epoch"
+
+
+class CyclesCsv(_Table):
+    """`cycles.csv`: one row at each end of a learning-rate cycle, by optimizer step; `epoch` is fractional."""
+
+    columns = ("step", "cycle", "epoch", *METRICS, *VAL_LOSSES)
+    key = "step"
+
+
+class TensorBoard:
+    """TensorBoard events in `folder`. Where tensorboard is not installed it says so and does nothing.
+
+    `purge_step` (on a resume, the first step that will be done again) hides what an interrupted run wrote beyond it.
+    """
+
+    def __init__(self, folder: Path | str, *, purge_step: int | None = None) -> None:
+        self._writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            LOGGER.warning("no TensorBoard events are written (%s); pip install tensorboard", error)
+            return
+        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def add_scalars(self, row: Mapping[str, Any], step: int) -> None:
+        """One point of every curve in `row`."""
+        if self._writer is not None:
+            for tag, value in row.items():
+                self._writer.add_scalar(tag, float(value), step)
+
+    def picture(self, tag: str, image: np.ndarray | Path, step: int = 0) -> None:
+        """A picture: (h, w, 3) uint8 RGB, or the path of a file."""
+        if self._writer is None:
+            return
+        if not isinstance(image, np.ndarray):
+            from PIL import Image
+
+            with Image.open(image) as file:
+                image = np.asarray(file.convert("RGB"))
+        self._writer.add_image(tag, image, step, dataformats="HWC")
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """A text, read as Markdown."""
+        if self._writer is not None:
+            self._writer.add_text(tag, text, step)
+
+    def close(self) -> None:
+        """Flush and close the event file; further calls do nothing."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RateLog:
+    """`lr.csv`: the rate and momentum of each group at every optimizer step, in full precision.
+
+    Rows from `first_step` on are dropped when it opens: a resumed run is about to write them again.
+    """
+
+    def __init__(self, path: Path | str, first_step: int) -> None:
+        self.path = Path(path)
+        kept = self.path.read_text().splitlines()[: first_step + 1] if first_step and self.path.exists() else []
+        write_atomic(self.path, "".join(f"{line}\n" for line in kept))
+        self._file = open(self.path, "a", buffering=1)  # noqa: SIM115  (open as long as the run)
+
+    def append(self, step: int, optimizer: Any) -> None:
+        """Write down what the optimizer's groups hold now."""
+        groups = optimizer.param_groups
+        momenta = [g["momentum"] if "momentum" in g else g["betas"][0] for g in groups]
+        if self._file.tell() == 0:
+            names = [f"x/lr{i}" for i in range(len(groups))] + [f"x/momentum{i}" for i in range(len(groups))]
+            self._file.write(",".join(["step", *names]) + "\n")
+        values = [float(g["lr"]) for g in groups] + [float(m) for m in momenta]
+        self._file.write(",".join([str(step), *map(repr, values)]) + "\n")
+
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())

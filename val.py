@@ -1,0 +1,288 @@
+"""Evaluate checkpoints: `python val.py --weights best.pt --data mask.yaml`, or `evaluate(model, loader)` from code."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data.batch import Batch
+from data.datasets import DatasetConfig, load_dataset
+from data.index import Index, build_index
+from data.letterbox import undo
+from data.loader import ValLoader
+from data.store import ImageStore
+from models.load import load_detector, load_ensemble
+from utils import config, log, plots
+from utils import device as devices
+from utils.boxes import clip_boxes, cxcywh_to_xyxy
+from utils.coco_json import CocoJson
+from utils.config import option
+from utils.confusion import ConfusionMatrix
+from utils.errors import UserError
+from utils.folders import numbered
+from utils.metrics import Metrics, evaluate_boxes
+from utils.nms import non_max_suppression
+from utils.observers import Pictures, TextLabels
+from utils.report import table
+from utils.speed import Speed
+
+__all__ = ["Observer", "Predictions", "evaluate", "evaluation_mode", "load_detector", "predictions"]
+LOGGER = logging.getLogger("anneal")
+REFUSED = {
+    "--augment": "test-time augmentation is not implemented; an ensemble is: --weights a.pt b.pt",
+    "--save-hybrid": "labels mixed with predictions would measure the labels; use --save-txt",
+    "--dnn": "only checkpoints of this trainer are read",
+}
+
+
+@dataclass
+class Predictions:
+    """What the network said of one batch. Lists hold one tensor a picture; boxes are corners in pixels.
+
+    letterboxed: (n, 6) x1, y1, x2, y2, score, class in pixels of `batch.images`. boxes: the same in the original
+    picture, clipped to it. targets: (m, 5) class, x1, y1, x2, y2 in the original. losses: (3,) terms, or None.
+    """
+
+    batch: Batch
+    letterboxed: list[Tensor]
+    boxes: list[Tensor]
+    targets: list[Tensor]
+    losses: Tensor | None
+
+
+Observer = Callable[[Predictions], None]
+
+
+def evaluate(
+    model: nn.Module,
+    loader: ValLoader,
+    *,
+    conf: float = 0.001,
+    iou: float = 0.6,
+    max_det: int = 300,
+    criterion: Callable | None = None,
+    dtype: torch.dtype | None = None,
+    single_class: bool = False,
+    observers: Sequence[Observer] = (),
+    speed: Speed | None = None,
+) -> Metrics:
+    """Metrics of `model` on the pictures of `loader`, in original pixels.
+
+    model: a Detector, on its device; its mode comes back as it was. criterion: a loss; `Metrics.losses` then holds its
+    three terms, the mean over pictures. dtype: autocast to it. single_class: every box counts as class 0. observers:
+    called with each `Predictions`. speed: filled with times.
+    """
+    options = {"conf": conf, "iou": iou, "max_det": max_det, "single_class": single_class}
+    boxes: dict[int, Tensor] = {}
+    targets: dict[int, Tensor] = {}
+    losses = 0
+    for result in predictions(model, loader, criterion=criterion, dtype=dtype, speed=speed, **options):
+        places = result.batch.indices.tolist()
+        boxes.update(zip(places, result.boxes, strict=True))
+        targets.update(zip(places, result.targets, strict=True))
+        if result.losses is not None:
+            losses = losses + result.losses * len(result.boxes)
+        for observer in observers:
+            observer(result)
+    places = sorted(boxes)  # the order of batches must not decide between equal scores
+    classes = 1 if single_class else model.classes
+    metrics = evaluate_boxes([boxes[i] for i in places], [targets[i] for i in places], classes, max_det)
+    if criterion is not None and boxes:
+        metrics.losses = (losses / len(boxes)).cpu()
+    return metrics
+
+
+def predictions(
+    model: nn.Module,
+    loader: ValLoader,
+    *,
+    conf: float = 0.001,
+    iou: float = 0.6,
+    max_det: int = 300,
+    criterion: Callable | None = None,
+    dtype: torch.dtype | None = None,
+    single_class: bool = False,
+    speed: Speed | None = None,
+) -> Iterator[Predictions]:
+    """One `Predictions` a batch; arguments as for `evaluate`. The model is in evaluation mode until the end."""
+    device = next(model.parameters()).device
+    speed = speed if speed is not None else Speed()
+    nms = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": True, "agnostic": single_class}
+    with evaluation_mode(model):
+        clock = time.perf_counter()
+        for batch in log.progress(loader, desc="val", total=len(loader), unit="batch"):
+            batch = batch.to(device, non_blocking=True)
+            clock = speed.add("load", clock, device)
+            decoded, losses = _forward(model, batch, criterion, dtype)
+            clock = speed.add("inference", clock, device)
+            found = non_max_suppression(decoded, **nms)
+            clock = speed.add("NMS", clock, device)
+            if single_class:
+                found = [torch.cat((rows[:, :5], torch.zeros_like(rows[:, 5:])), 1) for rows in found]
+            speed.pictures += len(found)
+            boxes = [
+                torch.cat((undo(r[:, :4], box), r[:, 4:]), 1) for r, box in zip(found, batch.letterbox, strict=True)
+            ]
+            targets = [ground_truth(loader.index, i, single_class) for i in batch.indices.tolist()]
+            yield Predictions(batch, found, boxes, targets, losses)
+            clock = time.perf_counter()
+
+
+@torch.inference_mode()
+def _forward(
+    model: nn.Module, batch: Batch, criterion: Callable | None, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor | None]:
+    """Decoded boxes (B, anchors, 5 + classes) and the loss terms (3,)."""
+    images = batch.images.to(memory_format=torch.channels_last).float() / 255
+    with devices.autocast(images.device, dtype or torch.float32):
+        decoded, heads = model(images)
+    return decoded, None if criterion is None else criterion(heads, batch.targets)[1]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch to evaluation; afterwards every module is as it was, the deliberately frozen ones too."""
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in trained:
+            module.training = True
+
+
+def ground_truth(index: Index, i: int, single_class: bool = False) -> Tensor:
+    """(m, 5) class, x1, y1, x2, y2 of picture `i`, in its own pixels, clipped to it as detections are."""
+    height, width = (int(side) for side in index.shapes[i])
+    labels = torch.tensor(index.labels[i], dtype=torch.float32).reshape(-1, 5)
+    corners = cxcywh_to_xyxy(labels[:, 1:]) * labels.new_tensor([width, height, width, height])
+    kind = torch.zeros_like(labels[:, :1]) if single_class else labels[:, :1]
+    return torch.cat((kind, clip_boxes(corners, height, width)), 1)
+
+
+@dataclass
+class Options:
+    """Evaluate checkpoints."""
+
+    weights: list[str] = option([], "checkpoint; several are evaluated as one ensemble")
+    data: str = option("", "data set YAML (default: the one the checkpoint was trained on)")
+    imgsz: int | None = option(
+        None, "size in pixels (default: the one it was trained at)", aliases=("--img", "--img-size")
+    )
+    batch_size: int = option(32, "pictures a forward pass", aliases=("--batch",))
+    conf_thres: float = option(0.001, "lowest score that counts")
+    iou_thres: float = option(0.6, "overlap from which NMS drops the lesser box")
+    max_det: int = option(300, "most detections a picture")
+    task: str = option(
+        "val", "part of the data set; speed: times at conf 0.25, IoU 0.45", choices=("val", "test", "train", "speed")
+    )
+    device: str = option("auto", "auto, cpu, mps, cuda:N")
+    workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
+    single_cls: bool = option(False, "all classes as one")
+    verbose: bool = option(False, "a row for every class, however many there are")
+    save_txt: bool = option(False, "write detections as label files")
+    save_conf: bool = option(False, "with --save-txt: their scores too")
+    save_json: bool = option(False, "write detections as COCO JSON and run pycocotools on them")
+    half: bool = option(False, "half precision on a GPU")
+    noplots: bool = option(False, "make no pictures")
+    project: str = option("runs/val", "folder of the evaluations")
+    name: str = option("exp", "name of this one; a number is added when it is taken")
+    exist_ok: bool = option(False, "use the folder of that name again")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0, or 2 for a mistake."""
+    log.setup()
+    try:
+        (options,), _ = config.parse(
+            [Options], argv, prog="val.py", description="Evaluate a checkpoint; see README.md.", refused=REFUSED
+        )
+        run(options)
+        return 0
+    except UserError as error:
+        LOGGER.error(str(error))
+        return 2
+
+
+def run(options: Options) -> Metrics:
+    """Evaluate as the options say and leave the results in a new folder. Raises UserError."""
+    if not options.weights:
+        raise UserError("--weights is missing; give a checkpoint, such as runs/train/exp/weights/best.pt")
+    model, state = load_ensemble(options.weights, devices.select_device(options.device))
+    dataset, loader = _load_data(options, state)
+    names = ("object",) if options.single_cls else dataset.names
+    if not options.single_cls and model.classes != dataset.classes:
+        remedy = "add --single-cls" if model.classes == 1 else "give the --data it was trained on"
+        raise UserError(f"{dataset.file}: {dataset.classes} classes, but the checkpoint has {model.classes}; {remedy}")
+    folder = numbered(options.project, options.name, options.exist_ok)
+    timing = options.task == "speed"
+    matrix, coco, speed = ConfusionMatrix(len(names)), CocoJson(loader.index.files, loader.index.shapes, names), Speed()
+    observers: list[Observer] = [coco] if options.save_json else []
+    if options.save_txt:
+        observers.append(TextLabels(folder / "labels", loader.index.files, loader.index.shapes, options.save_conf))
+    if not (options.noplots or timing):
+        observers += [matrix, Pictures(folder, names)]
+    metrics = evaluate(
+        model,
+        loader,
+        conf=0.25 if timing else options.conf_thres,
+        iou=0.45 if timing else options.iou_thres,
+        max_det=options.max_det,
+        dtype=_half(options, model),
+        single_class=options.single_cls,
+        observers=observers,
+        speed=speed,
+    )
+    LOGGER.info(f"{table(metrics, names, options.verbose)}\n{speed}")
+    if options.save_json:
+        _finish_json(coco, folder, options.max_det)
+    if not (options.noplots or timing):
+        plots.curves(metrics, names, folder)
+        plots.confusion(matrix.matrix, names, folder / "confusion_matrix.png")
+    LOGGER.info(f"results are in {folder}")
+    return metrics
+
+
+def _load_data(options: Options, state: dict) -> tuple[DatasetConfig, ValLoader]:
+    dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
+    part = "val" if options.task == "speed" else options.task
+    sources = getattr(dataset, part)
+    if not sources:
+        raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
+    wanted = options.imgsz or state.get("imgsz") or 640
+    size = math.ceil(wanted / 32) * 32
+    if size != wanted:
+        LOGGER.warning(f"--imgsz {wanted} is not a multiple of 32; using {size}")
+    index = build_index(sources, dataset.classes, root=dataset.root, single_class=options.single_cls, desc=part)
+    store = ImageStore(index, size, cache="none", desc=part)
+    return dataset, ValLoader(index, store, batch_size=options.batch_size, size=size, workers=options.workers)
+
+
+def _half(options: Options, model: nn.Module) -> torch.dtype | None:
+    device = next(model.parameters()).device
+    if options.half and device.type == "cpu":
+        LOGGER.warning("--half needs a GPU; computing in float32")
+    return torch.float16 if options.half and device.type != "cpu" else None
+
+
+def _finish_json(coco: CocoJson, folder: Path, max_det: int) -> None:
+    coco.save(folder)
+    result = coco.evaluate(max_det)
+    if result is None:
+        LOGGER.warning("nothing for pycocotools to compare: no detections, or no labels")
+    else:
+        LOGGER.info(f"pycocotools:\n{result.text}")
+        LOGGER.info(f"pycocotools with up to {max_det} a picture: mAP50 {result.map50:.6f}, mAP50-95 {result.map:.6f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
