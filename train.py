@@ -1,4 +1,7 @@
-"""Train a detector: `python train.py --data mask.yaml --lr-policy sgdr`. Reads top to bottom: main, fit, train_one_epoch."""
+"""Train a detector: `python train.py --data mask.yaml --lr-policy sgdr`.
+
+Reads top to bottom: main, fit, train_one_epoch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Sequence
 from training import folder, options, start
 from training.report import Report
 from training.session import Session
-from training.validate import finish, validate
+from training.validate import close_cycle, finish, validate
 from utils import log
 from utils.errors import UserError
 from utils.metrics import Metrics
@@ -64,6 +67,8 @@ def train_one_epoch(run: Session, report: Report, wishes: Wishes) -> None:
         if run.group_is_complete():
             run.step()
             report.step()
+            if run.is_cycle_end():
+                close_cycle(run, report)
             run.heed(wishes, save=run.save_is_due())
 
 

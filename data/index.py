@@ -76,7 +76,7 @@ def build_index(
     """
     found = find_pictures([Path(source) for source in sources], root)
     files = found.files
-    names = [os.path.relpath(file, root) for file in files]
+    names = _relative(files, os.path.abspath(root))
     key = f"{classes} {single_class}"
     place = disk.cache_path(sources)
     known = disk.load(place, key) if cache and files else {}
@@ -92,6 +92,11 @@ def build_index(
         raise UserError(f"no usable pictures in {listing}{why}; give pictures ({', '.join(SUFFIXES)})")
     report.tell(desc)
     return _assemble([files[i] for i in usable], [names[i] for i in usable], [records[i] for i in usable], report)
+
+
+def _relative(files: Sequence[str], root: str) -> list[str]:
+    base = os.path.join(root, "")
+    return [file.removeprefix(base) if file.startswith(base) else os.path.relpath(file, root) for file in files]
 
 
 def _assemble(files: list[str], names: list[str], records: list[disk.Record], report: IndexReport) -> Index:

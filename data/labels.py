@@ -39,7 +39,7 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
         parsed.skipped = 1
         parsed.notes.append((0, f"{reason}, ignored; labels are lines of 'class cx cy w h'"))
         return parsed
-    table, lines = _numbers(data.removeprefix(b"\xef\xbb\xbf"), parsed)
+    table, lines, boxed = _numbers(data.removeprefix(b"\xef\xbb\xbf"), parsed)
     if not len(table):
         return parsed
     faults = _faults(table, classes, single_class)
@@ -49,6 +49,7 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
         parsed.notes.append((int(lines[row]), _explain(kind, table[row], classes)))
         parsed.unknown += kind == _UNKNOWN
     parsed.skipped += int(bad.sum())
+    parsed.polygons = int(boxed[~bad].sum())
     rows = _clip(table[~bad], parsed)
     if single_class:
         rows[:, 0] = 0
@@ -57,10 +58,11 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
     return parsed
 
 
-def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray]:
-    """The readable rows, polygons boxed: (k, 5) float64, and their line numbers (k,)."""
+def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The readable rows, (k, 5) float64; their line numbers (k,); and which were polygons (k,)."""
     table: list[list[float]] = []
     lines: list[int] = []
+    boxed: list[bool] = []
     for number, line in enumerate(data.splitlines(), 1):
         fields = line.split()
         if not fields:
@@ -71,16 +73,17 @@ def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray]:
             parsed.skipped += 1
             parsed.notes.append((number, "not numbers, skipped; write 'class cx cy w h' with spaces between"))
             continue
-        if len(values) >= 7 and len(values) % 2:
+        polygon = len(values) >= 7 and len(values) % 2 == 1
+        if polygon:
             values = [values[0], *_box(values[1::2], values[2::2])]
-            parsed.polygons += 1
         if len(values) != 5:
             parsed.skipped += 1
             parsed.notes.append((number, f"{len(values)} columns, skipped; write 'class cx cy w h'"))
             continue
         table.append(values)
         lines.append(number)
-    return np.array(table, np.float64).reshape(-1, 5), np.array(lines, np.int64)
+        boxed.append(polygon)
+    return np.array(table, np.float64).reshape(-1, 5), np.array(lines, np.int64), np.array(boxed, bool)
 
 
 def _box(x: list[float], y: list[float]) -> list[float]:
@@ -98,7 +101,7 @@ _INFINITE, _CLASS, _UNKNOWN, _OUTSIDE, _EMPTY = range(5)
 def _faults(table: np.ndarray, classes: int, single_class: bool) -> np.ndarray:
     """(5, k) bool: which rows have which fault, in the order of the constants above."""
     index, boxes = table[:, 0], table[:, 1:]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         whole = (index == np.floor(index)) & (index >= 0)
         outside = (boxes[:, :2] < -TOLERANCE).any(1) | (boxes > 1 + TOLERANCE).any(1)
         edges = np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), 1).clip(0, 1)

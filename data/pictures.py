@@ -14,7 +14,7 @@ from PIL import Image
 from utils.errors import UserError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-MAX_PIXELS = 150_000_000  # a header may promise more than memory holds
+MAX_PIXELS = 89_000_000  # a header may promise more than memory holds; just under where Pillow begins to warn
 MAX_BYTES = 1 << 30
 MIN_SIDE = 2
 _FAST = {"JPEG", "MPO", "PNG", "BMP", "WEBP"}  # what OpenCV reads as Pillow does, and faster
@@ -37,7 +37,7 @@ def read_picture(path: str | Path) -> bytes:
 def check_picture(data: bytes) -> tuple[int, int]:
     """(height, width) of an encoded picture after its EXIF rotation, having decoded it once, cheaply.
 
-    BadPictureError when it is empty, of an unknown format, truncated or corrupt, over 150 megapixels or under 2 on
+    BadPictureError when it is empty, of an unknown format, truncated or corrupt, over 89 megapixels or under 2 on
     a side.
     """
     with _open(data) as image:
@@ -46,7 +46,7 @@ def check_picture(data: bytes) -> tuple[int, int]:
         if min(width, height) < MIN_SIDE:
             raise BadPictureError(f"{width} x {height} pixels, under {MIN_SIDE} on a side; remove it")
         if image.format in _FAST:
-            image.draft(image.mode, (width // 8, height // 8))  # a JPEG decodes to an eighth: a third of the time
+            image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))  # a JPEG decodes to an eighth: a third of the time
             _load(image)
         else:
             _convert(image)
@@ -78,7 +78,7 @@ def _open(data: bytes) -> Image.Image:
         raise BadPictureError("empty file; restore the picture or remove it")
     try:
         image = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadPictureError(f"over {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception:  # Pillow's readers raise almost anything on a broken file
         raise BadPictureError("not a picture in a known format; convert it to JPEG or PNG") from None

@@ -7,7 +7,7 @@ in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import cv2
@@ -69,7 +69,16 @@ def render(
     return out, _labels(plan, tiles, labels, matrices, shapes, height, width)
 
 
-def _labels(plan, tiles, labels, matrices, shapes, height, width) -> np.ndarray:
+def _labels(
+    plan: Plan,
+    tiles: Iterable[tuple[int, int]],
+    labels: Sequence[np.ndarray],
+    matrices: np.ndarray,
+    shapes: np.ndarray,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """The labels of all tiles that are worth keeping: (m, 5), those of the first layer first."""
     owned = [(at, labels[int(plan.sources[at])]) for at in tiles]
     counts = [len(rows) for _, rows in owned]
     if not sum(counts):
@@ -124,8 +133,8 @@ def inside(quad: np.ndarray, left: int, top: int, right: int, bottom: int) -> np
             low = np.maximum(low, x0 + (y - y0) * dx / dy)
         else:
             high = np.minimum(high, x0 + (y - y0) * dx / dy)
-    low, high = (np.ceil(v - 0.5 - 1e-6)[:, None] for v in (low, high))
-    x = np.arange(left, right)
+    low, high = (np.ceil(v - 0.5 - 1e-6).clip(left, right).astype(np.int32)[:, None] for v in (low, high))
+    x = np.arange(left, right, dtype=np.int32)
     return ((x >= low) & (x < high)).view(np.uint8) * np.uint8(255)
 
 

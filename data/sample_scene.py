@@ -8,7 +8,7 @@ import numpy as np
 from data.sample_faces import INCORRECT, SKINS, Pose, draw_head, vary
 
 SHARES = (0.55, 0.30, 0.15)  # with, without, under the nose
-LEAST = (14.0, 14.0, 28.0)  # head heights in pixels: a nose above a mask cannot be told in fewer
+LEAST = (14.0, 14.0, 32.0)  # head heights in pixels: a nose above a mask cannot be told in fewer
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +35,7 @@ def _place(rng: np.random.Generator, height: int, width: int) -> tuple[list[int]
         if len(heads) == count:
             break
         kind = int(rng.choice(3, p=SHARES))
-        tall = max(np.exp(rng.uniform(np.log(16), np.log(most))) ** 0.85 * (0.5 * most) ** 0.15, LEAST[kind])
+        tall = max(np.exp(rng.uniform(np.log(16), np.log(most))) ** 0.7 * (0.5 * most) ** 0.3, LEAST[kind])
         pose = Pose(
             x=rng.uniform(0.04, 0.96) * width,
             y=rng.uniform(0.08, 0.88) * height,

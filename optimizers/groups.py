@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+
 def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
     """The group of the parameter a module calls `name`."""
     if name == "bias" or name.endswith("_bias") or name.startswith("bias_"):

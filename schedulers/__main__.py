@@ -85,7 +85,10 @@ def _schedule(name: str, args: argparse.Namespace, run: dict[str, Any], options:
 def stand_in(lr0: float, momentum: float | None) -> SimpleNamespace:
     """The three groups of a detector, without parameters: enough for a Schedule."""
     own = {} if momentum is None else {"momentum": momentum}
-    return SimpleNamespace(param_groups=[{"name": name, "lr": lr0, **own} for name in ("norm", "weight", "bias")])
+    decays = {"norm": 0.0, "weight": 1.0, "bias": 0.0}  # which group decays, for a run with normalised decay
+    return SimpleNamespace(
+        param_groups=[{"name": name, "lr": lr0, "weight_decay": decay, **own} for name, decay in decays.items()]
+    )
 
 
 def shared_args(policies: Sequence[str], pairs: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -73,7 +73,7 @@ def plot(out: Path, curves: Sequence[Curve], *, now: int | None = None) -> None:
         momenta.axvline(at, color="k", linewidth=1)
         rates.axvline(at, color="k", linewidth=1, label=f"now: step {now}")
     rates.set(ylabel="learning rate", ylim=(0, 1.1 * _top(curves) or None))
-    rates.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    rates.yaxis.set_major_formatter("{x:.3g}")
     rates.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     momenta.set(xlabel="epoch", ylabel="momentum")
     figure.savefig(out, dpi=100)

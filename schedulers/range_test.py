@@ -17,6 +17,7 @@ DIVERGED = 4.0  # times its best: where a loss counts as diverged
 FEWEST = 10  # points that a curve needs before it says anything
 WINDOW = 0.05  # of the steps: what the smoothing averages over
 CLEAR_FALL = 0.02  # of the first loss: a fall below this is none
+CLEAR_NOISE = 2.0  # deviations of a step from the smoothed curve: likewise
 EDGE = 0.1  # of the whole fall: where falling begins and where it ends
 BASE_SHARE = 4  # clr's base is a third to a quarter of its maximum
 
@@ -89,12 +90,16 @@ def _beta(steps: int) -> float:
 
 
 def _smooth(losses: np.ndarray, steps: int) -> np.ndarray:
-    """Two-sided exponential average of the finite losses, shape (n,); what has diverged is cut, not to leak back."""
+    """Two-sided exponential average of the finite losses, shape (n,).
+
+    What has diverged, after the best, is cut first: it must not leak back over the minimum.
+    """
     finite = np.isfinite(losses)
     smoothed = np.full(len(losses), np.nan)
     if finite.any():
-        best = losses[finite].min()
-        cut = np.minimum(losses[finite], best + (DIVERGED - 1) * abs(best))
+        cut = losses[finite]
+        low = cut.argmin()
+        cut[low:] = np.minimum(cut[low:], cut[low] + (DIVERGED - 1) * abs(cut[low]))
         near = np.arange(len(cut))
         weights = _beta(steps) ** np.abs(near[:, None] - near)
         smoothed[finite] = weights @ cut / weights.sum(1)
@@ -113,7 +118,7 @@ def _read(rates: np.ndarray, losses: np.ndarray, diverged: bool, steps: int, mod
         low = int(curve.argmin())
         fall = curve[0] - curve[low]
         noise = float(np.std(losses[: low + 1] - curve[: low + 1]))
-        fell = fall > max(CLEAR_FALL * abs(curve[0]), noise)
+        fell = fall > max(CLEAR_FALL * abs(curve[0]), CLEAR_NOISE * noise)
         if fell and low >= 2:
             outcome, found = _suggest(rates, curve, low, diverged, steps, mode)
         elif diverged:

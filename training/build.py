@@ -6,7 +6,6 @@ import logging
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,14 +129,19 @@ def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -
     for name in ("lr0", "momentum", "weight_decay", "warmup_bias_lr"):
         if getattr(hyp, name) is None:
             setattr(hyp, name, facts["lr" if name == "lr0" else name])
+    given = optimizers.parse_args(run.optim, run.optim_arg)
     decay = hyp.weight_decay * run.batch_size * accumulate / run.nbs
+    if run.wd_norm is not None:
+        if given.setdefault("convention", "paper") != "paper" or run.optim not in ("sgdw", "adamw"):
+            raise UserError("--wd-norm needs --optim sgdw or adamw in the paper's convention; drop one of them")
+        decay = run.wd_norm
     return optimizers.build(
         run.optim,
         optimizers.parameter_groups(model, decay),
         lr=hyp.lr0,
         momentum=hyp.momentum,
         weight_decay=decay,
-        **optimizers.parse_args(run.optim, run.optim_arg),
+        **given,
     )
 
 
@@ -150,17 +154,26 @@ def policy_options(options: Options) -> dict[str, Any]:
 
 
 def build_schedule(
-    options: Options, optimizer: torch.optim.Optimizer | SimpleNamespace, steps_per_epoch: int
+    options: Options, optimizer: torch.optim.Optimizer, data: Data, accumulate: int
 ) -> schedulers.Schedule:
-    """The one writer of rate and momentum, for the whole run."""
+    """The one writer of rate, momentum and normalised decay, for the whole run."""
     run, hyp = options.run, options.hyp
+    steps_per_epoch = math.ceil(len(data.train) / accumulate)
     total = run.epochs * steps_per_epoch
     policy = schedulers.build(
         run.lr_policy, total_steps=total, steps_per_epoch=steps_per_epoch, lr0=hyp.lr0, **policy_options(options)
     )
-    warmup = schedulers.warmup_steps(policy, total, steps_per_epoch, hyp.warmup_epochs)
+    decay = None
+    if run.wd_norm is not None:
+        decay = schedulers.NormalisedDecay(run.wd_norm, run.batch_size * accumulate, len(data.train_index))
+        LOGGER.info(f"--wd-norm {run.wd_norm:g} comes to a decay of {decay.at(policy.cycle_epochs(0)):.3g}")
     return schedulers.Schedule(
-        policy, optimizer, warmup, warmup_bias_lr=hyp.warmup_bias_lr, warmup_momentum=hyp.warmup_momentum
+        policy,
+        optimizer,
+        schedulers.warmup_steps(policy, total, steps_per_epoch, hyp.warmup_epochs),
+        warmup_bias_lr=hyp.warmup_bias_lr,
+        warmup_momentum=hyp.warmup_momentum,
+        wd_norm=decay,
     )
 
 
@@ -175,6 +188,6 @@ def build_criterion(options: Options, model: models.Detector) -> DetectionLoss:
         obj_pw=hyp.obj_pw,
         cls_pw=hyp.cls_pw,
         fl_gamma=hyp.fl_gamma,
-        label_smoothing=options.run.label_smoothing,
+        label_smoothing=hyp.label_smoothing,
     )
     return DetectionLoss(model, gains.scaled(heads=len(model.stride), classes=model.classes, size=options.run.imgsz))

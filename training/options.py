@@ -7,13 +7,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import optimizers
 import schedulers
 from utils import config
 from utils.config import option
 from utils.errors import UserError, nearest
+from utils.registry import import_plugin
 from utils.safe_yaml import load_yaml
 
 REFUSED = {
@@ -73,7 +74,6 @@ class RunOptions:
     single_cls: bool = option(False, "all classes as one")
     freeze: list[int] = option([], "layers to freeze: N freezes the first N, several name them")
     noautoanchor: bool = option(False, "leave the anchors as the layout has them")
-    label_smoothing: float = option(0.0, "label smoothing of the class term")
     patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")
     seed: int = option(0, "seed of weights, picture order and augmentation")
     resume: str = option(
@@ -108,6 +108,7 @@ class Hyp:
     obj_pw: float = option(1.0, "weight of positives in the objectness loss")
     anchor_t: float = option(4.0, "largest ratio of a box's side to its anchor's")
     fl_gamma: float = option(0.0, "gamma of the focal loss; 0 is plain cross-entropy")
+    label_smoothing: float = option(0.0, "label smoothing of the class term")
     hsv_h: float = option(0.015, "hue shift, as a share")
     hsv_s: float = option(0.7, "saturation change, as a share")
     hsv_v: float = option(0.4, "brightness change, as a share")
@@ -156,6 +157,10 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
         if "lr_policy" in given and run.lr_policy != "cosine":
             raise UserError(f"--cos-lr and --lr-policy {run.lr_policy} contradict each other; give one of them")
         run.lr_policy = "cosine"
+    if "help" in run.lr_arg:
+        return _tell(schedulers.describe(run.lr_policy))
+    if "help" in run.optim_arg:
+        return _tell(optimizers.describe(run.optim))
     if run.hyp:
         hyp = _merge(hyp, given, run.hyp)
     options = Options(run, hyp, given)
@@ -163,10 +168,13 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
     return options, rest
 
 
+def _tell(text: str) -> NoReturn:
+    print(text)
+    raise SystemExit(0)
+
+
 def import_plugins(modules: Sequence[str]) -> None:
     """Import the modules that `--plugin` names. Raises UserError naming the plug-in that fails."""
-    from utils.registry import import_plugin
-
     for module in modules:
         import_plugin(module)
 

@@ -19,7 +19,7 @@ from utils.files import write_atomic
 from utils.log import progress
 from utils.metrics import Metrics
 from utils.observers import boxes_of
-from utils.tracker import METRICS, VAL_LOSSES, RateLog, ResultsCsv, TensorBoard
+from utils.tracker import METRICS, VAL_LOSSES, CyclesCsv, RateLog, ResultsCsv, TensorBoard
 
 LOGGER = logging.getLogger("anneal")
 PICTURED_BATCHES = 3
@@ -36,6 +36,8 @@ class Report:
         self.pictures = not run.options.run.noplots
         self.results = ResultsCsv(run.folder / "results.csv")
         self.results.keep_until(run.progress.epoch)
+        self.cycles = CyclesCsv(run.folder / "cycles.csv")
+        self.cycles.keep_until(run.progress.step + 1)
         self.rates = RateLog(run.folder / "lr.csv", run.progress.step)
         run.before_save = self.rates.flush
         self.board = TensorBoard(run.folder, purge_step=run.progress.epoch)
@@ -95,10 +97,18 @@ class Report:
         found = "" if metrics is None else f"  mAP50 {metrics.map50:.4f}  mAP50-95 {metrics.map:.4f}"
         LOGGER.info(f"epoch {number + 1}/{run.epochs}  {losses}{found}  lr {rates[1][0]:.3g}")
 
+    def cycle(self, number: int, metrics: Metrics) -> None:
+        """One row of cycles.csv for the learning-rate cycle that ended with the step just done."""
+        step = self.run.progress.step
+        row = {"step": step, "cycle": number, "epoch": step / self.run.steps_per_epoch, **scores(metrics)}
+        self.cycles.append(row)
+        LOGGER.info(f"cycle {number} ended at step {step}  mAP50 {metrics.map50:.4f}  weights/cycle{number}.pt")
+
     def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:
         """After the last epoch: the curves, the confusion matrix, and the table of classes."""
         if self.pictures:
-            plots.results(self.folder / "results.csv", self.folder / "results.png")
+            marks = [row["epoch"] for row in self.cycles.rows()]
+            plots.results(self.folder / "results.csv", self.folder / "results.png", marks)
             if metrics is not None:
                 plots.curves(metrics, self.names, self.folder)
                 plots.confusion(matrix.matrix, self.names, self.folder / "confusion_matrix.png")

@@ -129,6 +129,10 @@ class Session:
         run, place = self.options.run, self.progress
         return place.epoch >= run.epochs or 0 < run.patience <= place.epoch - place.best_epoch
 
+    def is_cycle_end(self) -> bool:
+        """Whether the step just done was the last of a learning-rate cycle."""
+        return self.progress.step in self.schedule.policy.cycle_ends
+
     def save_is_due(self) -> bool:
         """Whether the step just done is one that --save-steps names."""
         every = self.options.run.save_steps

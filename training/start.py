@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from training import build, folder
+from training.find import find_rate, peak_of
 from training.options import Options, import_plugins
 from training.session import Session
 from utils import checkpoint
@@ -25,7 +26,11 @@ def new(options: Options) -> Session:
     """Build a new run. Its folder is made last, when nothing the user gave can fail any more."""
     device = select_device(options.run.device)
     dtype = select_dtype(options.run.dtype, device)
+    find = options.hyp.lr0 == "find"
+    options.hyp.lr0 = None if find else options.hyp.lr0
     session = assemble(options, device, dtype)
+    if find:
+        session = with_found_rate(session)
     session.folder = folder.create(options.run.project, options.run.name, options.run.exist_ok)
     return session
 
@@ -39,9 +44,24 @@ def assemble(options: Options, device: torch.device, dtype: torch.dtype) -> Sess
     model = build.build_model(options, data, device)
     accumulate = max(1, round(run.nbs / run.batch_size))
     optimizer = build.build_optimizer(options, model, accumulate)
-    schedule = build.build_schedule(options, optimizer, math.ceil(len(data.train) / accumulate))
+    schedule = build.build_schedule(options, optimizer, data, accumulate)
     criterion = build.build_criterion(options, model)
     return Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
+
+
+def with_found_rate(session: Session) -> Session:
+    """`--lr0 find`: the session again, at the rate that a range test on it suggests."""
+    options = session.options
+    result = find_rate(session)
+    LOGGER.info(f"range test: {result.outcome}")
+    rate = peak_of(result, options.run.lr_policy)
+    if rate is None:
+        raise UserError(f"--lr0 find: {result.outcome}; give a number")
+    LOGGER.info(f"--lr0 find: using {rate:.3g}")
+    options.hyp.lr0 = rate
+    optimizer = build.build_optimizer(options, session.model, session.accumulate)
+    schedule = build.build_schedule(options, optimizer, session.data, session.accumulate)
+    return dataclasses.replace(session, optimizer=optimizer, schedule=schedule)
 
 
 def resume(asked: Options) -> Session:

@@ -26,6 +26,16 @@ def validate(run: Session, wishes: Wishes) -> Metrics | None:
     )
 
 
+def close_cycle(run: Session, report: Report) -> None:
+    """At the bottom of a learning-rate cycle: keep the EMA weights as cycle{k}.pt and validate them.
+
+    Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109.
+    """
+    number = len(report.cycles.rows()) + 1
+    run.write(run.folder / "weights" / f"cycle{number}.pt", run.weights())
+    report.cycle(number, val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype))
+
+
 def finish(run: Session, report: Report) -> Metrics | None:
     """Validate the best weights once more, with every picture, and mark the run as finished."""
     model = run.ema.model

@@ -23,7 +23,7 @@ RATES = ("x/lr0", "x/lr1", "x/lr2")
 
 
 def read_csv(path: Path | str) -> list[dict[str, float]]:
-    """The rows of a numeric CSV file with a header, as floats; blanks around names and values are ignored.
+    """The rows of a numeric CSV file with a header, as floats; blanks and empty lines are ignored.
 
     A row of the wrong length or a value that is no number is a UserError that names the line.
     """
@@ -32,6 +32,8 @@ def read_csv(path: Path | str) -> list[dict[str, float]]:
         reader = csv.reader(file)
         columns = [name.strip() for name in next(reader, [])]
         for values in reader:
+            if not any(map(str.strip, values)):
+                continue
             try:
                 rows.append({name: float(value) for name, value in zip(columns, values, strict=True)})
             except ValueError as error:

@@ -36,7 +36,7 @@ def smooth(height: int, width: int, seed: int) -> np.ndarray:
     """A picture that changes by a few levels a pixel, so that interpolation error stays small."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-0.06, 0.06, (3, 3)) + (0, 0, seed)]
+    waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform((-0.06, -0.06, 0), (0.06, 0.06, 6), (3, 3))]
     return np.rint(127 + 100 * np.stack(waves, -1)).astype(np.uint8)
 
 
@@ -48,7 +48,7 @@ def boxes(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def collection(count: int, size: int, seed: int = 0) -> tuple[Labels, Drawn]:
-    """Pictures whose longest side is `size`, of many shapes, some without labels; their originals are twice as large."""
+    """Pictures of many shapes, longest side `size`, some without labels; their originals are twice as large."""
     rng = np.random.default_rng(seed)
     sides = rng.integers(size // 3, size + 1, count)
     shapes = [(size, side) if tall else (side, size) for side, tall in zip(sides, rng.random(count) < 0.5, strict=True)]

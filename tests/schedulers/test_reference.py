@@ -120,6 +120,7 @@ def test_published_onecycle_run_of_cifar10() -> None:
     )
     rates = [0.8 * policy.at(step).lr for step in range(9500)]
     assert rates[0] == pytest.approx(0.08)
-    assert rates.index(max(rates)) == 4099 and max(rates) == pytest.approx(0.8)
+    assert rates.index(max(rates)) == 4099
+    assert max(rates) == pytest.approx(0.8)
     assert rates[8198] == pytest.approx(0.08)
     assert rates[-1] == pytest.approx(0.0008)

@@ -55,14 +55,16 @@ def test_clr() -> None:
     # one cycle by default: six steps from a quarter to 1 and six back
     rise = [0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
     policy = run("clr")
-    assert_rates(policy, rise + [1, 0.875, 0.75, 0.625, 0.5, 0.375])
-    assert policy.restarts == () and policy.cycle_ends == (12,)
+    assert_rates(policy, [*rise, 1, 0.875, 0.75, 0.625, 0.5, 0.375])
+    assert policy.restarts == ()
+    assert policy.cycle_ends == (12,)
     # three cycles of four steps between 0 and 1
     assert_rates(run("clr", cycles=3, base_lr=0.0), [0, 0.5, 1, 0.5] * 3)
     policy = run("clr", cycles=3, base_lr=0.0, mode="triangular2", base_momentum=0.8, max_momentum=0.9)
     assert_rates(policy, [0, 0.5, 1, 0.5, 0, 0.25, 0.5, 0.25, 0, 0.125, 0.25, 0.125])
     assert [policy.at(t).momentum for t in (0, 1, 2, 6, 10)] == pytest.approx([0.9, 0.85, 0.8, 0.85, 0.875])
-    assert policy.restarts == (4, 8) and policy.cycle_ends == (4, 8, 12)
+    assert policy.restarts == (4, 8)
+    assert policy.cycle_ends == (4, 8, 12)
     # gamma 1/2: half after one step, a quarter at the peak, ...
     policy = run("clr", cycles=3, base_lr=0.0, mode="exp_range", gamma=0.5)
     assert_rates(policy, [0, 1 / 4, 1 / 4, 1 / 16, 0, 1 / 64, 1 / 64])

@@ -19,6 +19,11 @@ from utils.plots.pictures import GAP, _meet, _place
 GREY = (114, 114, 114)
 
 
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
 def batch(count: int, height: int, width: int) -> torch.Tensor:
     return torch.full((count, 3, height, width), GREY[0], dtype=torch.uint8)
 
@@ -31,13 +36,13 @@ def test_the_grid_fits(
     out = tmp_path_factory.getbasetemp() / "grid.jpg"
     grid = plots.pictures(batch(count, height, width), [np.zeros((0, 5))] * count, (), out, max_side=side)
     assert max(grid.shape[:2]) <= side
-    assert Image.open(out).size == grid.shape[1::-1]
+    assert read(out).shape == grid.shape
 
 
 def test_boxes_are_drawn_where_they_are_in_their_class_colours(tmp_path: Path) -> None:
     boxes = [torch.tensor([[100.0, 200, 300, 400, 1]]), torch.zeros(0, 6), np.array([[10, 50, 630, 600, 2, 0.9]])]
     grid = plots.pictures(batch(3, 640, 640), boxes, ("a", "b", "c"), tmp_path / "x.png", max_side=2 * 640 + GAP)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), grid)
+    assert np.array_equal(read(tmp_path / "x.png"), grid)
     first, second, third = grid[:640, :640], grid[:640, 640 + GAP :], grid[640 + GAP :, :640]
     for y, x in ((200, 250), (400, 200), (300, 100), (300, 300)):
         assert tuple(first[y, x]) == style.rgb(1)
@@ -52,7 +57,7 @@ def test_channels_are_rgb(tmp_path: Path) -> None:
     images[:, 0] = 255
     grid = plots.pictures(images, [np.zeros((0, 5))], (), tmp_path / "x.jpg")
     assert tuple(grid[200, 200]) == (255, 0, 0)
-    red, green, blue = Image.open(tmp_path / "x.jpg").getpixel((200, 200))
+    red, green, blue = read(tmp_path / "x.jpg")[200, 200]
     assert red > 250 > 5 > max(green, blue)
 
 

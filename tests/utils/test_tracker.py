@@ -23,7 +23,7 @@ HEADER = (
 
 
 def row(epoch: int, value: float = 0.5) -> dict[str, float]:
-    return {name: value for name in HEADER.split(",")} | {"epoch": epoch}
+    return dict.fromkeys(HEADER.split(","), value) | {"epoch": epoch}
 
 
 def test_writes_the_columns_in_order_without_padding(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Milliseconds to draw one training picture with the CPU renderer, on one core.
+
+    python -m benchmarks.render [--sizes 320 640] [--rounds 15] [--out benchmarks/results/render.json]
+
+The pictures are made up: 4:3 and 3:4, as large as the output, with texture and eight labels each. Time is the core's, so
+that others who want the core do not count. A figure is the mean over 32 plans; of the rounds, the fastest and the median
+are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.letterbox import letterbox
+from data.plan import Augment, plan
+from data.render import render
+
+PLANS = 32
+CASES = {
+    "mosaic": Augment(),
+    "mosaic, no colour": Augment(hsv_h=0, hsv_s=0, hsv_v=0),
+    "mosaic, rotated": Augment(degrees=10, shear=5),
+    "mosaic, perspective": Augment(degrees=10, perspective=0.0005),
+    "mosaic, mixup": Augment(mixup=1),
+    "alone": Augment(mosaic=0),
+}
+
+
+def pictures(size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Textured pictures (h, w, 3) whose longest side is `size`, and their labels (8, 5)."""
+    rng = np.random.default_rng(0)
+    shapes = [(size, size * 3 // 4) if k % 2 else (size * 3 // 4, size) for k in range(PLANS)]
+    images = [cv2.resize(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), shape[::-1]) for shape in shapes]
+    labels = [np.hstack((rng.integers(0, 3, (8, 1)), rng.uniform(0.3, 0.6, (8, 4)))) for _ in shapes]
+    return images, labels
+
+
+def measure(task: Callable[[int], object], rounds: int) -> dict[str, float]:
+    """`task(i)` for every plan, several times: milliseconds a plan."""
+    times = []
+    for _ in range(rounds + 1):
+        start = time.thread_time()
+        for i in range(PLANS):
+            task(i)
+        times.append((time.thread_time() - start) / PLANS * 1e3)
+    return {"fastest_ms": min(times[1:]), "median_ms": statistics.median(times[1:])}
+
+
+def measure_size(size: int, rounds: int) -> dict[str, dict[str, float]]:
+    """All cases at one output size."""
+    images, labels = pictures(size)
+    out = np.empty((3, size, size), np.uint8)
+    found = {"plan only": measure(lambda i: plan(0, 0, i, PLANS, CASES["mosaic"], first=i), rounds)}
+    for name, augment in CASES.items():
+        plans = [plan(0, 0, i, PLANS, augment, first=i) for i in range(PLANS)]
+        found[name] = measure(lambda i, plans=plans: render(plans[i], images, labels, size, size, size, out), rounds)
+    found["letterbox"] = measure(lambda i: letterbox(images[i], images[i].shape[:2], out), rounds)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[320, 640])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(0)
+    result = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"processor": processor(), "system": platform.platform()},
+        "versions": {"python": platform.python_version(), "opencv": cv2.__version__, "numpy": np.__version__},
+        "sizes": {str(size): measure_size(size, options.rounds) for size in options.sizes},
+    }
+    for size, cases in result["sizes"].items():
+        print(f"{size} px: ms a picture, one core (fastest, median of {options.rounds} rounds)")
+        for name, figures in cases.items():
+            print(f"  {name:22}{figures['fastest_ms']:8.3f}{figures['median_ms']:8.3f}")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """The processor's name, where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Learning-rate range test: `python lr_find.py --data mask.yaml --cfg yolov5n`; the flags are those of train.py."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedulers.range_test import RangeTest, plot_range_test, write_csv
+from training import options, start
+from training.find import find_rate
+from training.options import Options
+from utils import log
+from utils.config import option
+from utils.errors import UserError
+
+LOGGER = logging.getLogger("anneal")
+
+
+@dataclass
+class FindOptions:
+    """The range test."""
+
+    start: float = option(1e-7, "first rate")
+    end: float = option(10.0, "last rate")
+    steps: int = option(100, "steps from the first rate to the last; a step is one batch")
+    mode: str = option("exp", "how the rate rises", choices=("exp", "linear"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0, 1 where the curve allows no suggestion, 2 for a mistake."""
+    log.setup()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        asked, (find,) = options.parse(
+            argv, "lr_find.py", "Learning-rate range test; see docs/schedules.md.", [FindOptions]
+        )
+        if "project" not in asked.given:
+            asked.run.project = "runs/lr_find"
+        asked.hyp.lr0 = None  # the test sets the rate
+        run = start.new(asked)
+        result = find_rate(run, find.start, find.end, find.steps, find.mode)
+    except UserError as error:
+        LOGGER.error(str(error))
+        return 2
+    write_csv(result, run.folder / "lr_find.csv")
+    plot_range_test(result, run.folder / "lr_find.png")
+    LOGGER.info(f"{result.outcome}\ncurve: {run.folder / 'lr_find.png'}, numbers: {run.folder / 'lr_find.csv'}")
+    for line in suggestions(result, asked, argv):
+        LOGGER.info(line)
+    return 0 if result.max_lr is not None else 1
+
+
+def suggestions(result: RangeTest, asked: Options, argv: Sequence[str]) -> list[str]:
+    """Ready-to-run lines of train.py for onecycle, clr and sgdr, with the other flags as they were given."""
+    if result.max_lr is None:
+        return []
+    kept = _without(
+        argv, {"--start", "--end", "--steps", "--mode", "--lr0", "--lr-policy", "--lr-arg", "--project", "--name"}
+    )
+    line = " ".join(["python", str(Path("train.py")), *kept])
+    return [
+        f"{line} --lr-policy onecycle --lr0 {result.max_lr:.3g}",
+        f"{line} --lr-policy clr --lr0 {result.max_lr:.3g} --lr-arg base_lr={result.base_lr:.3g}",
+        f"{line} --lr-policy sgdr --lr0 {result.steepest:.3g}",
+    ]
+
+
+def _without(argv: Sequence[str], flags: set[str]) -> list[str]:
+    """The command line less some flags and their values."""
+    kept, dropping = [], False
+    for word in argv:
+        if word.startswith("--"):
+            dropping = word.split("=")[0] in flags
+        if not dropping:
+            kept.append(word)
+    return kept
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`python -m schedulers`: the picture, the table, and a run's own schedule."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+import schedulers
+from schedulers.__main__ import main, stand_in
+from schedulers.plot import MOST_POINTS, curve, plot
+
+RUN = ["--epochs", "30", "--steps-per-epoch", "36"]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_holds_every_step_warm_up_included(tmp_path: Path) -> None:
+    out = tmp_path / "lr.png"
+    args = ["sgdr", "onecycle", *RUN, "--lr-arg", "t_mult=1", "--out", str(out), "--csv", str(tmp_path / "lr.csv")]
+    assert main(args) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    rows = read(tmp_path / "lr.csv")
+    assert len(rows) == 2 * 1080
+    sgdr = schedulers.build("sgdr", total_steps=1080, steps_per_epoch=36, lr0=0.01, t_mult=1.0)
+    schedule = schedulers.Schedule(sgdr, stand_in(0.01, 0.937), 108)
+    for step in (0, 50, 107, 108, 359, 360, 1079):
+        row = rows[step]
+        values = schedule.values(step)
+        assert [float(row[f"lr/{name}"]) for name in ("norm", "weight", "bias")] == [lr for lr, _ in values]
+        assert float(row["momentum"]) == values[0][1]
+        assert (row["policy"], row["step"], float(row["epoch"])) == ("sgdr", str(step), step / 36)
+    onecycle = schedulers.build("onecycle", total_steps=1080, steps_per_epoch=36, lr0=0.01)
+    assert float(rows[1080]["lr/bias"]) == 0.01 * onecycle.at(0).lr
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ([], "name a policy"),
+        (["sgrd"], "did you mean 'sgdr'"),
+        (["sgdr", "--lr-arg", "cycle=2"], "did you mean 'cycles'"),
+        (["sgdr", "linear", "--lr-arg", "pct_start=0.3"], "no option 'pct_start' in sgdr, linear"),
+        (["linear", "--epochs", "0"], "total_steps=0"),
+        (["linear", "--plugin", "no.such"], "plug-in 'no.such' failed to import"),
+        (["--from", "missing.pt"], "no such file"),
+    ],
+)
+def test_mistakes_are_one_line(args: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert why in error
+    assert error.count("\n") == 1
+
+
+def test_a_runs_own_schedule(tmp_path: Path) -> None:
+    policy = schedulers.build("sgdr", total_steps=200, steps_per_epoch=20, lr0=0.02, cycles=2)
+    decay = schedulers.NormalisedDecay(0.05, batch=64, images=1280)
+    schedule = schedulers.Schedule(policy, stand_in(0.02, 0.9), 10, wd_norm=decay)
+    last = tmp_path / "last.pt"
+    torch.save({"schedule": schedulers.facts(schedule), "step": 77, "plugins": []}, last)
+    out, table = tmp_path / "own.png", tmp_path / "own.csv"
+    assert main(["--from", str(last), "linear", "--out", str(out), "--csv", str(table)]) == 0
+    rows = read(table)
+    assert [row["policy"] for row in rows] == ["last.pt (sgdr)"] * 200 + ["linear"] * 200
+    for step in range(200):
+        values = schedule.values(step)
+        assert [float(rows[step][f"lr/{name}"]) for name in ("norm", "weight", "bias")] == [lr for lr, _ in values]
+
+
+def test_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (b"text", b""):
+        (tmp_path / "x.pt").write_bytes(content)
+        assert main(["--from", str(tmp_path / "x.pt")]) == 2
+        assert "holds no schedule" in capsys.readouterr().err
+    torch.save({"model": {}}, tmp_path / "x.pt")
+    assert main(["--from", str(tmp_path / "x.pt")]) == 2
+    assert "holds no schedule (KeyError)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["clr", "cosine", "linear", "onecycle", "sgdr"])
+@pytest.mark.parametrize("total", [1, 2, 60_001])
+def test_runs_of_every_length_are_drawn(name: str, total: int, tmp_path: Path) -> None:
+    policy = schedulers.build(name, total_steps=total, steps_per_epoch=50, lr0=0.01)
+    schedule = schedulers.Schedule(policy, stand_in(0.01, None))
+    drawn = curve(schedule)
+    assert len(drawn.steps) <= MOST_POINTS + 500
+    assert {0, total - 1, *policy.restarts} <= set(drawn.steps)
+    assert drawn.lr["weight"] == [schedule.values(step)[1][0] for step in drawn.steps]
+    plot(tmp_path / "lr.png", [drawn], now=total // 2)
+    assert (tmp_path / "lr.png").stat().st_size > 1000

@@ -1,0 +1,79 @@
+"""The range test on a run's own model, data, groups and optimizer, changing none of them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from data.batch import Batch
+from schedulers import Point, Schedule
+from schedulers.range_test import RangeTest, range_test
+from training import build
+from training.session import Session
+from utils.log import progress
+
+
+@dataclass
+class HeldRate:
+    """What a Schedule asks of a policy, with a rate that the range test sets."""
+
+    lr0: float
+    rate: float = 0.0
+    name: str = "range test"
+    ramps: bool = True
+
+    def at(self, step: int) -> Point:
+        return Point(self.rate / self.lr0)
+
+
+def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int = 100, mode: str = "exp") -> RangeTest:
+    """Raise the rate step by step on a copy of the run's model; see `schedulers.range_test`.
+
+    A step is one batch. Its gradient is scaled by the run's accumulation, since a step of the run sums that many
+    batches: the rates found are those of the run.
+    """
+    trial = _copy(run)
+    held: HeldRate = trial.schedule.policy
+    batches = _batches(run)
+    trial.model.train()
+    with progress(total=steps, desc="range test", unit="step") as bar:
+
+        def loss_at(rate: float) -> float:
+            held.rate = rate
+            batch = next(batches).to(run.device)
+            loss, terms = trial.criterion(trial.forward(batch), batch.targets)
+            trial.scaler.scale(loss * run.accumulate).backward()
+            trial.step()
+            bar.update()
+            return float(terms.sum())
+
+        try:
+            return range_test(loss_at, start, end, steps, mode)
+        finally:
+            batches.close()
+
+
+def _copy(run: Session) -> Session:
+    """The run with its own copies of everything a step changes, and a rate to set by hand."""
+    options = copy.deepcopy(run.options)
+    model = copy.deepcopy(run.model)
+    optimizer = build.build_optimizer(options, model, run.accumulate)
+    schedule = Schedule(HeldRate(lr0=optimizer.param_groups[0]["initial_lr"]), optimizer)
+    criterion = build.build_criterion(options, model)
+    return dataclasses.replace(
+        run, options=options, model=model, optimizer=optimizer, schedule=schedule, criterion=criterion, accumulate=1
+    )
+
+
+def _batches(run: Session) -> Iterator[Batch]:
+    epoch = 0
+    while True:
+        yield from run.data.train.epoch(epoch)
+        epoch += 1
+
+
+def peak_of(result: RangeTest, policy: str) -> float | None:
+    """The lr0 for a policy: the largest rate for one that ramps up to it, the steepest for one that starts there."""
+    return result.max_lr if policy in ("onecycle", "clr") else result.steepest
