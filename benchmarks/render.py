@@ -2,9 +2,9 @@
 
     python -m benchmarks.render [--sizes 320 640] [--rounds 15] [--out benchmarks/results/render.json]
 
-The pictures are made up: 4:3 and 3:4, as large as the output, with texture and eight labels each. Time is the core's, so
-that others who want the core do not count. A figure is the mean over 32 plans; of the rounds, the fastest and the median
-are told.
+The pictures are made up: 4:3 and 3:4, as large as the output, with texture and eight labels each. Time is the core's,
+so that what else runs does not count. A figure is the mean over 32 plans; of the rounds, the fastest and the median are
+told.
 """
 
 from __future__ import annotations

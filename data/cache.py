@@ -67,8 +67,6 @@ def save(path: Path, key: str, names: Sequence[str], records: Sequence[Record]) 
 def load(path: Path, key: str) -> dict[str, Record]:
     """The records by name; empty where there is no cache, or one that is broken or made with another `key`."""
     try:
-        if not zipfile.is_zipfile(path) and path.exists():
-            raise ValueError("not a zip file")
         with zipfile.ZipFile(path) as archive:  # stored, not compressed: never larger in memory than on disk
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
                 raise ValueError("compressed")
@@ -79,16 +77,7 @@ def load(path: Path, key: str) -> dict[str, Record]:
         return _records(content)
     except FileNotFoundError:
         return {}
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        EOFError,
-        ArithmeticError,
-        MemoryError,
-        RecursionError,
-    ) as error:
+    except Exception as error:  # whatever a damaged file makes its readers raise
         LOGGER.info("The index cache %s is not usable (%s): reading everything again.", path, type(error).__name__)
         return {}
 

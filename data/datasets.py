@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class DatasetConfig:
 def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
     """Read a data YAML, found as a path or in this package's folder.
 
-    `path` is taken from the current folder, else from the YAML's. Where it does not exist and the YAML says `sample:
+    `path` is taken from the current folder or the YAML's, whichever has the pictures. Where neither exists and the YAML says `sample:
     faces`, the built-in sample is drawn there, with a notice, unless `render_sample` is false. Text under `download`
     is never run. UserError, naming file and line, for a missing file or source, and for missing, unknown or wrong keys.
     """
@@ -67,11 +68,11 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
 
 
 def _find(data: str | Path) -> Path:
-    looked = [Path(data).expanduser().absolute(), PACKAGE / data]
+    looked = [_absolute(Path(data).expanduser()), PACKAGE / data]
     for path in looked:
-        if path.is_file():
+        if os.path.isfile(path):
             return path
-        if path.is_dir():
+        if os.path.isdir(path):
             raise UserError(f"{path} is a folder; give the data set's YAML file")
     known = {path.name for folder in (looked[0].parent, PACKAGE) for path in sorted(folder.glob("*.yaml"))[:100]}
     folders = " and ".join(dict.fromkeys(str(path.parent) for path in looked))
@@ -110,30 +111,42 @@ def _names(file: Path, content: dict[Any, Any]) -> tuple[str, ...]:
 
 
 def _root(file: Path, content: dict[Any, Any]) -> Path:
-    """The folder that sources are relative to. Without `path`: the YAML's own folder."""
-    path = content.get("path") or str(file.parent)
+    """The folder that sources are relative to: `path` from here or from the YAML, whichever holds the pictures.
+
+    Without `path` it is the YAML's folder, else the current one. Where neither has the pictures, the one that exists.
+    """
+    path = content.get("path") or ""
     if not isinstance(path, str):
         raise UserError(f"{place(file, 'path')}: 'path' is {path!r}; give one folder")
-    here = Path(path).expanduser().absolute()
-    beside = (file.parent / Path(path).expanduser()).absolute()
-    return beside if beside.exists() and not here.exists() else here
+    bases = (Path.cwd(), file.parent) if path else (file.parent, Path.cwd())
+    roots = [_absolute(base / Path(path).expanduser()) for base in bases]
+    first = str(_entries(content, "train")[0])
+    holding = [root for root in roots if os.path.exists(root / first)]
+    return (holding + [root for root in roots if os.path.exists(root)] + roots)[0]
 
 
 def _sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, must_exist: bool) -> tuple[Path, ...]:
-    entries = content[key] if isinstance(content[key], list) else [content[key]]
     found = []
-    for entry in entries:
+    for entry in _entries(content, key):
         if not isinstance(entry, str) or not entry:
             raise UserError(f"{place(file, key)}: '{key}' holds {entry!r}; give folders or .txt lists")
-        path = (root / Path(entry).expanduser()).absolute()
-        if not path.exists() and entry.startswith("../") and (root / entry[3:]).exists():
+        path = _absolute(root / Path(entry).expanduser())
+        if not os.path.exists(path) and entry.startswith("../") and os.path.exists(root / entry[3:]):
             path = root / entry[3:]  # some sites write paths as seen from a folder below
-        if must_exist and not path.exists():
+        if must_exist and not os.path.exists(path):
             raise UserError(f"{place(file, key)}: '{key}' names {path}, which does not exist; correct it or 'path'")
-        if path.exists() and not path.is_dir() and path.suffix != ".txt":
+        if os.path.isfile(path) and path.suffix != ".txt":
             raise UserError(f"{place(file, key)}: '{key}' names {path}, neither a folder nor a .txt list; correct it")
         found.append(path)
     return tuple(found)
+
+
+def _entries(content: dict[Any, Any], key: str) -> list[Any]:
+    return content[key] if isinstance(content[key], list) else [content[key]]
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def _short(path: Path) -> str:

@@ -46,7 +46,9 @@ def check_picture(data: bytes) -> tuple[int, int]:
         if min(width, height) < MIN_SIDE:
             raise BadPictureError(f"{width} x {height} pixels, under {MIN_SIDE} on a side; remove it")
         if image.format in _FAST:
-            image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))  # a JPEG decodes to an eighth: a third of the time
+            image.draft(
+                image.mode, (max(1, width // 8), max(1, height // 8))
+            )  # a JPEG decodes to an eighth: a third of the time
             _load(image)
         else:
             _convert(image)

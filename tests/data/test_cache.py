@@ -126,7 +126,7 @@ def damaged(path: Path) -> dict[str, bytes]:
         "lengths": saved(lengths=content["lengths"] + 1),
         "negative": saved(lengths=np.array([-1, 1, 1, 1])),
         "values": saved(rows=content["rows"] * np.float32("nan")),
-        "names": saved(names=content["names"][:-8]),
+        "names": saved(names=content["names"][:-19]),
         "notes": saved(notes=np.frombuffer(b"[[99, 1, 'x']]", np.uint8)),
         "pickled": saved(rows=np.array([{"a": 1}], dtype=object)),
     }

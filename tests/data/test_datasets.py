@@ -24,11 +24,11 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def write(path: Path, **changes: str | None) -> Path:
+def write(file: Path, /, **changes: str | None) -> Path:
     keys = {**GOOD, **changes}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key}: {value}\n" for key, value in keys.items() if value is not None))
-    return path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{key}: {value}\n" for key, value in keys.items() if value is not None))
+    return file
 
 
 def refused(path: Path | str, *patterns: str) -> None:
@@ -66,6 +66,7 @@ def test_path_is_taken_from_here_then_from_the_yaml(folder):
     (folder / "set").rename(folder / "elsewhere/set")
     assert load_dataset(elsewhere).root == folder / "elsewhere/set"
     assert load_dataset(write(folder / "elsewhere/set/a.yaml", path=None)).root == folder / "elsewhere/set"
+    assert load_dataset(write(folder / "elsewhere/set/b.yaml", path=".")).root == folder / "elsewhere/set"
     assert load_dataset(write(folder / "b.yaml", path=str(folder / "elsewhere/set"))).root == folder / "elsewhere/set"
 
 
@@ -83,6 +84,8 @@ def test_looked_up_in_the_package(folder, monkeypatch):
     assert load_dataset("known.yaml").names == ("here",), "the current folder comes first"
     refused("knwon.yaml", f"looked in {folder} and {package}", "did you mean 'known.yaml'")
     refused("set", "is a folder")
+    refused("x" * 5000, "no data set file")
+    refused(write(folder / "long.yaml", train="x" * 5000), "does not exist")
 
 
 @pytest.mark.parametrize(

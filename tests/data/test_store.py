@@ -109,9 +109,8 @@ def test_pictures_lost_or_changed_since_are_named(index):
     os.unlink(index.files[0])
     write_picture(Path(index.files[1]), pattern(50, 20))
     Path(index.files[2]).write_bytes(b"")
-    for i, reason in enumerate(
-        [r"0\.png: cannot be read", r"1\.png: was 24 x 40 pixels and is 20 x 50", "2.png: empty"]
-    ):
+    reasons = [r"0\.png: cannot be read", r"1\.png: was 24 x 40 pixels and is 20 x 50", r"2\.png: empty"]
+    for i, reason in enumerate(reasons):
         with pytest.raises(UserError, match=reason):
             store[i]
     with pytest.raises(UserError, match=r"0\.png: cannot be read"):
