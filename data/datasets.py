@@ -45,9 +45,9 @@ class DatasetConfig:
 def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
     """Read a data YAML, found as a path or in this package's folder.
 
-    `path` is taken from the current folder or the YAML's, whichever has the pictures. Where neither exists and the YAML says `sample:
-    faces`, the built-in sample is drawn there, with a notice, unless `render_sample` is false. Text under `download`
-    is never run. UserError, naming file and line, for a missing file or source, and for missing, unknown or wrong keys.
+    `path` is taken from the current folder or the YAML's, whichever has the pictures. Where neither exists and the
+    YAML says `sample: faces`, the built-in sample is drawn, with a notice, unless `render_sample` is false. Text under
+    `download` is never run. UserError, naming file and line, for a missing file or source, and for missing, unknown or wrong keys.
     """
     file = _find(data)
     content = load_yaml(file)
@@ -68,7 +68,7 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
 
 
 def _find(data: str | Path) -> Path:
-    looked = [_absolute(Path(data).expanduser()), PACKAGE / data]
+    looked = [_absolute(data), PACKAGE / data]
     for path in looked:
         if os.path.isfile(path):
             return path
@@ -119,7 +119,7 @@ def _root(file: Path, content: dict[Any, Any]) -> Path:
     if not isinstance(path, str):
         raise UserError(f"{place(file, 'path')}: 'path' is {path!r}; give one folder")
     bases = (Path.cwd(), file.parent) if path else (file.parent, Path.cwd())
-    roots = [_absolute(base / Path(path).expanduser()) for base in bases]
+    roots = [_absolute(base / os.path.expanduser(path)) for base in bases]
     first = str(_entries(content, "train")[0])
     holding = [root for root in roots if os.path.exists(root / first)]
     return (holding + [root for root in roots if os.path.exists(root)] + roots)[0]
@@ -130,7 +130,7 @@ def _sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, must_
     for entry in _entries(content, key):
         if not isinstance(entry, str) or not entry:
             raise UserError(f"{place(file, key)}: '{key}' holds {entry!r}; give folders or .txt lists")
-        path = _absolute(root / Path(entry).expanduser())
+        path = _absolute(root / os.path.expanduser(entry))
         if not os.path.exists(path) and entry.startswith("../") and os.path.exists(root / entry[3:]):
             path = root / entry[3:]  # some sites write paths as seen from a folder below
         if must_exist and not os.path.exists(path):
@@ -145,8 +145,8 @@ def _entries(content: dict[Any, Any], key: str) -> list[Any]:
     return content[key] if isinstance(content[key], list) else [content[key]]
 
 
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def _short(path: Path) -> str:

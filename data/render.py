@@ -116,7 +116,7 @@ def warp_into(canvas: np.ndarray, picture: np.ndarray, back: np.ndarray, quad: n
 
 def first_centre(edge: np.ndarray) -> list[int]:
     """First pixels with centres at or after these coordinates; the nudge makes two tiles round one edge alike."""
-    return np.ceil(edge - 1e-6).astype(np.int64).tolist()
+    return np.ceil(edge - 0.5 - 1e-6).astype(np.int64).tolist()
 
 
 def inside(quad: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:

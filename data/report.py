@@ -53,6 +53,11 @@ class IndexReport:
                 report.messages += _messages(file, record.notes)
         return report
 
+    @property
+    def mismatch(self) -> bool:
+        """Whether so many rows have an unknown class that the names are likely wrong."""
+        return self.unknown_classes > _MISMATCH * (self.boxes + self.skipped_rows)
+
     def summary(self) -> str:
         """One line: what there is, then only what was out of the ordinary."""
         parts = [f"{self.pictures:,} pictures ({self.backgrounds:,} without boxes), {self.boxes:,} boxes"]
@@ -64,7 +69,7 @@ class IndexReport:
             (self.duplicates, "repeated rows dropped"),
         )
         parts += [f"{count:,} {what}" for count, what in told if count]
-        if self.unknown_classes > _MISMATCH * (self.boxes + self.skipped_rows):
+        if self.mismatch:
             parts.append(f"'names' does not match the labels: {self.unknown_classes:,} rows are of classes beyond it")
         return "; ".join(parts)
 
@@ -75,7 +80,7 @@ class IndexReport:
             LOGGER.warning("%s", message)
         if len(self.messages) > SHOWN:
             LOGGER.warning("%s... and %d more such messages", prefix, len(self.messages) - SHOWN)
-        LOGGER.info("%s%s", prefix, self.summary())
+        LOGGER.log(logging.WARNING if self.mismatch else logging.INFO, "%s%s", prefix, self.summary())
         if not self.boxes:
             LOGGER.warning(
                 "%sno labels at all: every picture is background, and nothing can be learned from it", prefix

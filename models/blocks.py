@@ -16,7 +16,7 @@ class Conv(nn.Module):
         padding = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03)
-        self.act = nn.SiLU(inplace=True)
+        self.act = nn.SiLU()
         self.out_channels, self.reduction = channels, float(stride)
 
     def forward(self, x: Tensor) -> Tensor:

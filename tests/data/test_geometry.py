@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.geometry import project, tile_matrices, transform_labels
+from data.geometry import layer_matrices, project, tile_matrices, transform_labels
 from data.plan import LAYERS, TILES, Augment, plan, stack
 from data.render import render
 from tests.data.drawn import STILL, Drawn, boxes, plan_of
@@ -103,6 +103,38 @@ def test_no_perspective_folds_a_tile_over(seed, size):
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]])
     depth = (corners @ np.swapaxes(matrices, -1, -2))[..., 2]
     assert depth.min() > 0.2
+
+
+def test_the_affine_by_hand():
+    """Rotated by 30 degrees anticlockwise, twice as large, sheared by 45 degrees, moved to 0.6, 0.25 of 200 by 100."""
+    what = plan_of(STILL, 0, 1)
+    what = replace(
+        what,
+        angle=np.radians([30.0, 0.0]),
+        scale=np.array([2.0, 1.5]),
+        shear=np.radians([[0.0, 0.0], [45.0, 0.0]]),
+        shift=np.array([[0.6, 0.25], [0.5, 0.5]]),
+    )
+    first, second = layer_matrices(what, 100, 200)
+    np.testing.assert_allclose(project(first, np.array([[0, 0], [10.0, 0]])), [[120, 25], [120 + 10 * 3**0.5, 15]])
+    np.testing.assert_allclose(
+        project(second, np.array([[0, 0], [10.0, 0], [0, 10]])), [[100, 50], [115, 50], [115, 65]]
+    )
+    flipped, _ = layer_matrices(replace(what, flip=np.array([True, False])), 100, 200)
+    np.testing.assert_allclose(project(flipped, np.array([[10.0, 0]])), [[80 - 10 * 3**0.5, 15]])
+
+
+def test_tiles_by_hand():
+    """A 50 by 100 source doubled to 200: alone in the middle, or with a corner on the mosaic's centre."""
+    what = plan_of(replace(STILL, mosaic=1), 0, 1)
+    what.quadrants[0] = 0, 1, 2, 3
+    what.centre[0] = 0.75, 1.25  # of a canvas of 400 by 400 whose middle goes to the output's: at 50, 150
+    matrices = tile_matrices(what, np.tile([50, 100], (LAYERS, TILES, 1)), 200, 200, 200)[0]
+    ends = project(matrices, np.tile([[0.0, 0.0], [100.0, 50.0]], (TILES, 1, 1))).reshape(TILES, 4)
+    expected = [[-150, 50, 50, 150], [50, 50, 250, 150], [-150, 150, 50, 250], [50, 150, 250, 250]]
+    np.testing.assert_allclose(ends, expected, atol=1e-9)
+    alone = tile_matrices(plan_of(STILL, 0, 1), np.tile([50, 100], (LAYERS, TILES, 1)), 200, 200, 200)[0, 0]
+    np.testing.assert_allclose(project(alone, np.array([[0.0, 0.0], [100.0, 50.0]])), [[0, 50], [200, 150]])
 
 
 def test_a_mosaic_meets_in_its_centre():

@@ -121,9 +121,10 @@ def test_only_ten_messages_are_shown(tmp_path, caplog):
     assert "and 15 more" in caplog.text
 
 
-def test_names_that_do_not_match_are_said(tmp_path):
+def test_names_that_do_not_match_are_said(tmp_path, caplog):
     images = write_dataset(tmp_path, {"a": BOX + "1 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.3 0.1"})
     assert "'names' does not match the labels: 2 rows" in build(images, root=tmp_path, classes=1).report.summary()
+    assert "'names' does not match" in caplog.text, "a warning, not a remark"
     index = build(images, root=tmp_path, classes=1, single_class=True)
     assert "names" not in index.report.summary()
     assert index.labels[0][:, 0].tolist() == [0, 0, 0]

@@ -51,6 +51,15 @@ def test_a_still_picture_is_copied():
     np.testing.assert_allclose(labels, [[1, 0.5, (9 + 77 / 2) / 96, 0.25, 77 / 2 / 96]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("flip", "axes"), [({"fliplr": 1}, (2,)), ({"flipud": 1}, (1,)), ({"fliplr": 1, "flipud": 1}, (1, 2))]
+)
+def test_a_flip_is_the_picture_reversed(flip, axes):
+    picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    image, _ = render(plan_of(replace(STILL, **flip), 0, 1), Drawn([picture]), [np.zeros((0, 5))], 96, 96, 96)
+    np.testing.assert_array_equal(image, np.flip(picture.transpose(2, 0, 1), axes))
+
+
 def test_mosaic_tiles_leave_no_gap_between_them():
     """Square tiles with no grey in them fill the canvas that four of them span, whatever the transform's angle."""
     pictures = Drawn([np.full((96, 96, 3), 255, np.uint8)] * 4)

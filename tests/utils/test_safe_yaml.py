@@ -113,6 +113,16 @@ def test_broken_files(tmp_path, text, pattern):
     refused(tmp_path, text, pattern)
 
 
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(st.sampled_from("ab01:,-[]{}&*!<>?|#'\"%@\n\t \\.~="), max_size=40))
+def test_any_text_gives_a_mapping_or_one_line(tmp_path_factory, text):
+    path = write(tmp_path_factory.getbasetemp(), text)
+    try:
+        assert isinstance(load_yaml(path), dict)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_yaml(tmp_path / "none.yaml")
