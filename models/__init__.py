@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +20,25 @@ __all__ = ["Detect", "Detector", "build", "describe", "freeze", "transfer"]
 
 
 def build(
-    cfg: str | Path, classes: int, *, anchors: Sequence[Sequence[float]] | None = None, channels: int = 3
+    cfg: str | Path | dict[str, Any],
+    classes: int,
+    *,
+    anchors: Sequence[Sequence[float]] | None = None,
+    channels: int = 3,
 ) -> Detector:
     """A detector with fresh weights for `classes` classes.
 
-    `cfg` is a name such as "yolov5n" or a path to a YAML. `anchors`: one list a map of widths and heights in pixels,
-    or None for the layout's own. Raises UserError for an unknown name or a YAML that does not fit the schema.
+    `cfg` is a name such as "yolov5n", a path to a YAML, or a description as `Detector.layout` holds it. `anchors`:
+    one list a map of widths and heights in pixels, or None for the layout's own. Raises UserError for an unknown name
+    or a YAML that does not fit the schema.
     """
     if classes < 1:
         raise UserError(f"a detector needs at least one class, got {classes}; check names in the data YAML")
-    plan = layout.load(cfg, channels)
+    spec = cfg if isinstance(cfg, dict) else layout.read(cfg)
+    plan = layout.load(spec, channels)
     if anchors is not None:
         plan = replace(plan, anchors=layout.check_anchors("anchors", anchors, len(plan.outputs)))
-    return Detector(plan, classes, Path(cfg).stem)
+    return Detector(plan, classes, spec)
 
 
 def transfer(model: Detector, state: dict[str, Tensor]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +78,14 @@ class Detect(nn.Module):
 class Detector(nn.Module):
     """A one-stage detector. State-dict names are those of the published YOLOv5 checkpoints (`model.<layer>...`).
 
-    Plain attributes: `cfg` (the layout's name), `classes`, `names` (settable, one a class).
+    Plain attributes: `layout` (the network's description, see `models.layout.read`) and its name `cfg`, `classes`,
+    `names` (settable, one a class).
     """
 
-    def __init__(self, layout: Layout, classes: int, cfg: str) -> None:
+    def __init__(self, layout: Layout, classes: int, spec: dict[str, Any]) -> None:
         super().__init__()
-        self.cfg = cfg
+        self.layout = spec
+        self.cfg: str = spec["name"]
         self.classes = classes
         self.names: tuple[str, ...] = tuple(f"class{i}" for i in range(classes))
         self.sources = layout.sources

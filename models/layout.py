@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from models.blocks import BLOCKS
 from utils.errors import UserError, nearest
+from utils.safe_yaml import load_yaml
 
 FOLDER = Path(__file__).parent
+MAX_LAYERS = 1000
+MAX_OPTION = 10_000  # a description may come with a stranger's checkpoint: nothing in it asks for much
 
 
 @dataclass(frozen=True)
@@ -44,29 +46,32 @@ def find(cfg: str | Path) -> Path:
     raise UserError(f"no model '{cfg}': not a file and not in {FOLDER}; {nearest(path.stem, known)}")
 
 
-def load(cfg: str | Path, channels: int = 3) -> Layout:
-    """Read a size's YAML (`layout`, `depth`, `width`) and build the layers of its layout for `channels` input channels.
+def read(cfg: str | Path) -> dict[str, Any]:
+    """The whole description of a network as plain values: `name`, `layout`, `depth`, `width`, `layers`, `detect`.
 
-    Raises UserError, naming file and layer, for anything the schema does not know.
+    `cfg` names a size's YAML (`layout`, `depth`, `width`), whose layout lies beside it or in layouts/.
     """
     file = find(cfg)
-    size = _mapping(file, _read(file), required=("layout", "depth", "width"))
-    for key in ("depth", "width"):
-        if type(size[key]) not in (int, float) or not 0 < size[key] < math.inf:
-            raise UserError(f"{file}: {key} is {size[key]!r}; give a number over 0")
+    size = _mapping(file, load_yaml(file), required=("layout", "depth", "width"))
     shared = next((p for p in (file.parent, FOLDER / "layouts") if (p / f"{size['layout']}.yaml").is_file()), None)
     if shared is None:
         known = [p.stem for p in (FOLDER / "layouts").glob("*.yaml")]
         raise UserError(f"{file}: no layout '{size['layout']}' beside it; {nearest(str(size['layout']), known)}")
     path = shared / f"{size['layout']}.yaml"
-    return _assemble(path, _read(path), float(size["depth"]), float(size["width"]), channels)
+    spec = _mapping(path, load_yaml(path), required=("layers", "detect"))
+    return {"name": file.stem, **size, **spec}
 
 
-def _read(file: Path) -> Any:
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not a YAML file: {' '.join(str(error).split())}; correct it") from error
+def load(spec: dict[str, Any], channels: int = 3) -> Layout:
+    """Build the layers of a description, as `read` gives it, for `channels` input channels.
+
+    Raises UserError, naming network and layer, for anything the schema does not know.
+    """
+    _mapping("network", spec, required=("name", "layout", "depth", "width", "layers", "detect"))
+    for key in ("depth", "width"):
+        if type(spec[key]) not in (int, float) or not 0 < spec[key] < math.inf:
+            raise UserError(f"{spec['name']}.yaml: {key} is {spec[key]!r}; give a number over 0")
+    return _assemble(spec, float(spec["depth"]), float(spec["width"]), channels)
 
 
 def _mapping(where: object, value: Any, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
@@ -83,10 +88,10 @@ def _mapping(where: object, value: Any, required: Iterable[str], optional: Itera
     return value
 
 
-def _assemble(file: Path, spec: Any, depth: float, width: float, channels: int) -> Layout:
-    spec = _mapping(file, spec, required=("layers", "detect"))
-    if not isinstance(spec["layers"], list) or not spec["layers"]:
-        raise UserError(f"{file}: 'layers' holds no list of layers; see models/layouts/")
+def _assemble(spec: dict[str, Any], depth: float, width: float, channels: int) -> Layout:
+    file = f"{spec['layout']}.yaml"
+    if not isinstance(spec["layers"], list) or not 0 < len(spec["layers"]) <= MAX_LAYERS:
+        raise UserError(f"{file}: 'layers' holds no list of up to {MAX_LAYERS} layers; see models/layouts/")
     named: dict[str, int] = {}
     modules: list[nn.Module] = []
     sources: list[tuple[int, ...]] = []
@@ -120,7 +125,7 @@ def _sources(where: str, layer: Any, named: dict[str, int], index: int) -> tuple
     positions = {"previous": index - 1, **named}
     found = []
     for name in names if isinstance(names, list) else [names]:
-        if name not in positions:
+        if type(name) is not str or name not in positions:
             raise UserError(f"{where}: 'from' names no earlier layer '{name}'; {nearest(str(name), positions)}")
         found.append(positions[name])
     return tuple(found)
@@ -128,7 +133,7 @@ def _sources(where: str, layer: Any, named: dict[str, int], index: int) -> tuple
 
 def _block(where: str, layer: Any, in_channels: int, depth: float, width: float) -> nn.Module:
     name = layer.get("block") if isinstance(layer, dict) else None
-    if name not in BLOCKS:
+    if type(name) is not str or name not in BLOCKS:
         raise UserError(f"{where}: unknown block '{name}'; {nearest(str(name), BLOCKS)}")
     parameters = list(inspect.signature(BLOCKS[name]).parameters.values())[1:]
     required = [p.name for p in parameters if p.default is p.empty]
@@ -142,6 +147,8 @@ def _block(where: str, layer: Any, in_channels: int, depth: float, width: float)
         options["channels"] = math.ceil(options["channels"] * width / 8) * 8
     if options.get("repeats", 1) > 1:
         options["repeats"] = max(round(options["repeats"] * depth), 1)
+    if any(value > MAX_OPTION for value in options.values()):
+        raise UserError(f"{where}: asks for over {MAX_OPTION:,} of something; make it smaller")
     return BLOCKS[name](in_channels, **options)
 
 

@@ -13,6 +13,8 @@ from models import Detector, build
 from utils import checkpoint
 from utils.errors import UserError
 
+SIZES = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
+
 
 class Ensemble(nn.Module):
     """Detectors of the same classes as one, for evaluation: their boxes together, for the NMS to choose from."""
@@ -36,16 +38,17 @@ class Ensemble(nn.Module):
 def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """The detector of a checkpoint, its EMA weights where it has them: float32, in evaluation mode, on `device`.
 
-    Raises UserError for a file that is no checkpoint, or whose weights and layout do not fit.
+    `path`: a checkpoint of this trainer or a published YOLOv5 one. Raises UserError for a file that is neither, or
+    whose weights and layout do not fit.
     """
-    return detector_of(checkpoint.load(path), path).to(device, memory_format=torch.channels_last)
+    return detector_of(checkpoint.load_weights(path), path).to(device, memory_format=torch.channels_last)
 
 
 def load_ensemble(
     paths: Sequence[str | Path], device: torch.device | str = "cpu"
 ) -> tuple[Detector | Ensemble, dict[str, Any]]:
     """One checkpoint's detector, or the ensemble of several with the same classes; and the first's dictionary."""
-    states = [checkpoint.load(path) for path in paths]
+    states = [checkpoint.load_weights(path) for path in paths]
     members = [detector_of(state, path) for state, path in zip(states, paths, strict=True)]
     for path, member in zip(paths, members, strict=True):
         if member.names != members[0].names:
@@ -55,12 +58,30 @@ def load_ensemble(
 
 
 def detector_of(state: dict[str, Any], path: str | Path) -> Detector:
-    """Build the detector that a checkpoint's dictionary describes, on the CPU. `path` is for the error's line."""
-    try:
-        model = build(state["cfg"], classes=state["classes"])
-        model.load_state_dict(state.get("ema") or state["model"])
-        model.names = tuple(state["names"])
-    except (KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: weights and layout do not belong together ({reason}); take another file") from error
+    """Build the detector that a dictionary of `checkpoint.load_weights` describes, on the CPU. `path` is for errors.
+
+    A published checkpoint does not describe its network: it is that of the five sizes which has the same entries.
+    """
+    layouts = [state["layout"]] if "layout" in state else SIZES
+    fitting = next((layout for layout in layouts if _fits(layout, state, path)), None)
+    if fitting is None:
+        what = (
+            "weights and layout do not belong together"
+            if "layout" in state
+            else f"its network is none of {', '.join(SIZES)}"
+        )
+        raise UserError(f"{path}: {what}; take another file")
+    model = build(fitting, classes=state["classes"])
+    model.load_state_dict(state["ema"])
+    model.names = tuple(state["names"])
     return model.float().eval()
+
+
+def _fits(layout: dict[str, Any] | str, state: dict[str, Any], path: str | Path) -> bool:
+    """Whether a layout has exactly the entries of the weights; before anything of the size it asks for is allocated."""
+    try:
+        with torch.device("meta"):
+            own = build(layout, classes=state["classes"]).state_dict()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return {n: v.shape for n, v in own.items()} == {n: v.shape for n, v in state["ema"].items()}

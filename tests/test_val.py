@@ -15,6 +15,7 @@ import val
 from data.index import build_index
 from data.loader import ValLoader
 from data.store import ImageStore
+from models import layout
 from models.loss import DetectionLoss, LossGains
 from tests.golden import fill
 from utils import checkpoint
@@ -79,7 +80,8 @@ def weights_of(path: Path, **changes) -> Path:
     for name, value in state.items():
         if "anchors" not in name and "num_batches" not in name:
             value.copy_(torch.from_numpy(fill.parameter(name, tuple(value.shape))))
-    facts = {"cfg": "yolov5n", "classes": 3, "names": ["red", "green", "blue"], "imgsz": 160, "data": ""}
+    facts = {"layout": layout.read("yolov5n"), "classes": 3, "names": ["red", "green", "blue"], "imgsz": 160}
+    facts["data"] = ""
     checkpoint.save(path, facts | {"ema": state} | changes)
     return path
 
@@ -206,7 +208,7 @@ def test_an_ensemble_pools_the_boxes_of_its_members(dataset, tmp_path):
 def test_mistakes_are_one_line(dataset, tmp_path, capsys):
     weights = str(weights_of(tmp_path / "w.pt"))
     other = str(weights_of(tmp_path / "other.pt", names=["cat", "dog", "cow"]))
-    narrow = str(weights_of(tmp_path / "narrow.pt", classes=2))
+    narrow = str(weights_of(tmp_path / "narrow.pt", classes=2, names=["red", "green"]))
     data = ["--data", str(dataset), "--device", "cpu"]
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(dataset.read_text().replace(", blue", ", blue, white"))

@@ -87,15 +87,20 @@ def load_data(options: Options, *, pin: bool = False) -> Data:
     return Data(dataset, names, train_index, train, val)
 
 
-def build_model(options: Options, data: Data, device: torch.device) -> models.Detector:
-    """The network on its device: seeded, weights transferred, anchors fitted, layers frozen."""
+def build_model(
+    options: Options, data: Data, device: torch.device, layout: dict[str, Any] | None = None
+) -> models.Detector:
+    """The network on its device: seeded, weights transferred, anchors fitted, layers frozen.
+
+    With the `layout` of a checkpoint it is the one to resume, whose weights and anchors will be put back.
+    """
     run = options.run
     torch.manual_seed(run.seed)
-    model = models.build(run.cfg, classes=data.classes)
+    model = models.build(layout or run.cfg, classes=data.classes)
     model.names = data.names
-    if run.weights:
+    if run.weights and layout is None:
         start_from(model, Path(run.weights))
-    if not run.noautoanchor:
+    if not run.noautoanchor and layout is None:
         sizes = training_sizes(data.train_index, run.imgsz)
         LOGGER.info(fit_anchors(model, sizes, anchor_t=options.hyp.anchor_t, seed=run.seed))
     if run.freeze:
@@ -108,8 +113,8 @@ def build_model(options: Options, data: Data, device: torch.device) -> models.De
 
 def start_from(model: models.Detector, path: Path) -> None:
     """Copy what fits of a checkpoint's weights into the model, and say how much did."""
-    state = checkpoint.load(path)
-    moved, total = models.transfer(model, state.get("ema") or state["model"])
+    state = checkpoint.load_weights(path)
+    moved, total = models.transfer(model, state["ema"])
     LOGGER.info(f"weights: {moved} of {total} tensors taken from {path}")
     if moved == 0:
         raise UserError(f"--weights {path}: none of its tensors fits {model.cfg}; give the --cfg it was trained with")

@@ -29,6 +29,10 @@ REFUSED = {
     "--bbox_interval": "runs are logged to TensorBoard and plain files",
     "--artifact_alias": "runs are logged to TensorBoard and plain files",
 }
+LOWEST = {
+    **dict.fromkeys(("epochs", "batch_size", "imgsz", "nbs"), 1),
+    **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps"), 0),
+}
 UNUSED_HYP = {
     "iou_t": "the anchors are matched by anchor_t",
     "anchors": "a layout has three anchors a head",
@@ -181,7 +185,7 @@ def import_plugins(modules: Sequence[str]) -> None:
 
 def _plugins_of(argv: Sequence[str] | None) -> list[str]:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--plugin", nargs="+", action="extend", default=[])
+    early.add_argument("--plugin", nargs="*", action="extend", default=[])
     return early.parse_known_args(argv)[0].plugin
 
 
@@ -216,12 +220,17 @@ def _file_rate(value: Any, path: Path) -> float | str:
 
 def _check(options: Options) -> None:
     run, hyp = options.run, options.hyp
-    for name in ("epochs", "batch_size", "imgsz", "nbs"):
-        if getattr(run, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be at least 1")
+    for name, lowest in LOWEST.items():
+        if not getattr(run, name) >= lowest:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be at least {lowest}")
+    if any(layer < 0 for layer in run.freeze):
+        raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: layers are numbered from 0")
     for field in dataclasses.fields(Hyp):
         value = getattr(hyp, field.name)
         if isinstance(value, float) and (value != value or value < 0 or value == float("inf")):
             raise UserError(f"{field.name} is {value}; it must be a number of 0 or more")
+    for name in ("momentum", "warmup_momentum", "label_smoothing"):
+        if (getattr(hyp, name) or 0) >= 1:
+            raise UserError(f"{name} is {getattr(hyp, name)}; it must be under 1")
     if isinstance(hyp.lr0, float | int) and hyp.lr0 == 0:
         raise UserError("lr0 is 0, which trains nothing; give a positive rate")

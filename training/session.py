@@ -156,7 +156,7 @@ class Session:
         """What is needed to use the weights: the layout, the classes, the size, where they come from."""
         dataset = self.data.dataset
         return {
-            "cfg": self.model.cfg,
+            "layout": self.model.layout,
             "classes": self.model.classes,
             "names": list(self.data.names),
             "imgsz": self.options.run.imgsz,

@@ -35,13 +35,15 @@ def new(options: Options) -> Session:
     return session
 
 
-def assemble(options: Options, device: torch.device, dtype: torch.dtype) -> Session:
+def assemble(
+    options: Options, device: torch.device, dtype: torch.dtype, layout: dict[str, Any] | None = None
+) -> Session:
     """Data, model, loss, optimizer and schedule of the options, as a session without a folder."""
     run = options.run
     if run.deterministic:
         torch.use_deterministic_algorithms(True)
     data = build.load_data(options, pin=device.type == "cuda")
-    model = build.build_model(options, data, device)
+    model = build.build_model(options, data, device, layout)
     accumulate = max(1, round(run.nbs / run.batch_size))
     optimizer = build.build_optimizer(options, model, accumulate)
     schedule = build.build_schedule(options, optimizer, data, accumulate)
@@ -80,7 +82,7 @@ def resume(asked: Options) -> Session:
     for name in asked.given - {"resume", "project"}:
         setattr(options.run, name, getattr(asked.run, name))
     _check_unfinished(path, state, options, asked)
-    session = assemble(options, *_machine(state, asked))
+    session = assemble(options, *_machine(state, asked), layout=state["layout"])
     session.folder = path.resolve().parent.parent
     _check_data(path, state, session, asked)
     session.restore(state)

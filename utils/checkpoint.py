@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from utils import foreign, inert, release
+from utils.archive import Archive, Damaged
 from utils.errors import UserError
 from utils.files import previous, write_atomic
 
@@ -38,43 +40,69 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises UserError for a missing, damaged, foreign or newer file.
     """
+    return _with_fallback(Path(path), _read)
+
+
+def load_weights(path: str | Path) -> dict[str, Any]:
+    """What is needed to use a network: this trainer's own checkpoint, or a published YOLOv5 one.
+
+    The dictionary has `ema` (state dict), `classes` and `names`; only one of ours has `cfg`, `imgsz`, `data`. The
+    name of a published checkpoint that is not there, such as `yolov5s.pt`, is fetched into the current folder.
+    Raises UserError as `load` does, and for a file without such weights.
+    """
     path = Path(path)
-    if not path.is_file() and not previous(path).is_file():
-        raise UserError(f"{path}: no such checkpoint; give the path of a last.pt or best.pt")
+    if not path.exists() and path.parent == Path() and release.is_published(path.name):
+        path = release.fetch(path.name, path.parent)
+    return _with_fallback(path, _read_weights)
+
+
+def _with_fallback(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return _read(path)
-    except UserError as error:
+        return read(path)
+    except Damaged as error:
         older = previous(path)
         if not older.is_file():
             raise
-        state = _read(older)
+        state = read(older)
         LOGGER.warning(f"{error}; going on from the generation before it, {older.name}")
         return state
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        _verify(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not a readable checkpoint ({reason}); take another file") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError(f"{path}: not a checkpoint of this trainer; take a last.pt or best.pt that it wrote")
-    if not isinstance(state.get("version"), int) or state["version"] > VERSION:
-        found = f"version {state.get('version')}, newer than the {VERSION} this program reads"
+    with Archive(path) as archive:
+        content = inert.read(archive)
+        if not _is_ours(content):
+            raise UserError(f"{path}: not a checkpoint of this trainer; take a last.pt or best.pt that it wrote")
+        return _load(path, content)
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    with Archive(path) as archive:
+        content = inert.read(archive)
+        if not _is_ours(content):
+            return foreign.published(archive, content)
+        state = _load(path, content)
+    weights = state.get("ema") or state.get("model")
+    sound = isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
+    classes, names = state.get("classes"), state.get("names")
+    sound = sound and type(classes) is int and isinstance(names, list | tuple) and len(names) == classes
+    if not sound or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: holds no weights with their classes and names; take a last.pt or best.pt")
+    return state | {"ema": weights}
+
+
+def _is_ours(content: Any) -> bool:
+    return type(content) is dict and content.get("format") == FORMAT
+
+
+def _load(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The dictionary itself, by torch, once what it asks for is known to be harmless and its version is ours."""
+    version = content.get("version")
+    if type(version) is not int or version > VERSION:
+        found = f"version {str(version)[:40]}, newer than the {VERSION} this program reads"
         raise UserError(f"{path}: checkpoint {found}; update the program")
-    return state
-
-
-def _verify(path: Path) -> None:
-    """Check every member's checksum before anything is unpickled, and refuse archives that could inflate."""
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if member.compress_type != zipfile.ZIP_STORED:
-                raise UserError(f"{path}: member {member.filename!r} is compressed, which no checkpoint is; refused")
-        broken = archive.testzip()
-    if broken is not None:
-        raise UserError(f"{path}: damaged, the checksum of {broken!r} does not hold")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names no narrower class for what it cannot read
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise Damaged(f"{path}: not a readable checkpoint ({reason}); take another file") from error

@@ -92,15 +92,25 @@ def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     base, many = _base_type(hint)
     settings |= {"type": facts["type"] or base, "metavar": field.name.upper()}
     if choices:
-        settings |= {"choices": list(choices), "metavar": "|".join(choices)}
-        if facts["type"] is None:
-            settings["type"] = str
+        settings |= {"type": _one_of(choices, facts["type"] or str), "metavar": "|".join(choices)}
     if many:
         settings |= {"nargs": "+", "action": "extend"}
     elif facts["const"] is not None:
         settings |= {"nargs": "?", "const": facts["const"]}
     group.add_argument(*names, **settings)
     return names
+
+
+def _one_of(choices: Sequence[str], convert: Callable[[str], str]) -> Callable[[str], str]:
+    """A reader of one of `choices` whose error names the nearest."""
+
+    def read(text: str) -> str:
+        value = convert(text)
+        if value not in choices:
+            raise argparse.ArgumentTypeError(f"unknown value '{text}'; {nearest(value, choices)}")
+        return value
+
+    return read
 
 
 def _base_type(hint: Any) -> tuple[Callable[[str], Any], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from torch import Tensor
 from utils import inert
 from utils.archive import Archive
 
-MAX_BYTES = 4 << 30  # of all weights together in float32; the largest published network takes 0.6 GB
+MAX_NUMBERS = 1 << 30  # in all weights together; the largest published network has 0.14e9
 MAX_DEPTH = 32
-MAX_MODULES = 20_000
+MAX_ENTRIES = 100_000
 MAX_NAME = 200  # characters of an entry's name
 MAX_CLASSES = 10_000
 
@@ -35,12 +36,12 @@ def published(archive: Archive, content: Any) -> dict[str, Any]:
     network = next((value for value in found if type(value) is inert.Inert), None)
     if network is None:
         raise archive.refused("it holds neither a run of this trainer nor a published network")
-    records = dict(_walk(archive, network, "", 0, [0]))
-    if not records:
-        raise archive.refused("its network has no weights")
-    if sum(4 * _count(record) for record in records.values()) > MAX_BYTES:
-        raise archive.refused(f"its weights take over {MAX_BYTES:,} bytes")
-    ema = {name: _tensor(archive, record) for name, record in records.items()}
+    records = _Walk(archive).run(network)
+    storages = {
+        storage: torch.frombuffer(archive.storage(storage.key), dtype=storage.dtype)
+        for storage in {record.storage for record in records.values()}
+    }
+    ema = {name: _tensor(storages[record.storage], record) for name, record in records.items()}
     names = _names(_state(network).get("names"))
     described = _state(network).get("yaml")
     classes = described.get("nc") if type(described) is dict else None
@@ -51,48 +52,59 @@ def published(archive: Archive, content: Any) -> dict[str, Any]:
     return {"ema": ema, "classes": classes, "names": names}
 
 
-def _walk(
-    archive: Archive, module: inert.Inert, prefix: str, depth: int, seen: list[int]
-) -> Iterator[tuple[str, inert.TensorRecord]]:
-    """The entries of a module's state dict, by the names that torch gives them."""
-    seen[0] += 1
-    if depth > MAX_DEPTH or seen[0] > MAX_MODULES or len(prefix) > MAX_NAME:
-        raise archive.refused("its network is nested or named beyond all measure")
-    state = _state(module)
-    hidden = state.get("_non_persistent_buffers_set")
-    hidden = hidden if type(hidden) is set else set()
-    for group in ("_parameters", "_buffers"):
-        for name, record in _entries(state, group):
-            if type(record) is inert.TensorRecord and not (group == "_buffers" and name in hidden):
-                yield f"{prefix}{name[:MAX_NAME]}", record
-    for name, child in _entries(state, "_modules"):
-        if type(child) is inert.Inert:
-            yield from _walk(archive, child, f"{prefix}{name[:MAX_NAME]}.", depth + 1, seen)
+class _Walk:
+    """Collects the entries of a network's state dict, by the names that torch gives them, up to limits."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self.entries = self.numbers = 0
+        self.records: dict[str, inert.TensorRecord] = {}
+
+    def run(self, network: inert.Inert) -> dict[str, inert.TensorRecord]:
+        self.visit(network, "", 0)
+        if not self.records:
+            raise self.archive.refused("its network has no weights")
+        return self.records
+
+    def visit(self, module: inert.Inert, prefix: str, depth: int) -> None:
+        self.limit(depth > MAX_DEPTH)
+        state = _state(module)
+        hidden = state.get("_non_persistent_buffers_set")
+        hidden = hidden if type(hidden) is set else set()
+        for group, without in (("_parameters", set()), ("_buffers", hidden)):
+            for name, record in self.entries_of(state, group):
+                if type(record) is inert.TensorRecord and name not in without:
+                    self.add(f"{prefix}{name}", record)
+        for name, child in self.entries_of(state, "_modules"):
+            if type(child) is inert.Inert:
+                self.visit(child, f"{prefix}{name}.", depth + 1)
+
+    def add(self, name: str, record: inert.TensorRecord) -> None:
+        self.numbers += math.prod(record.size)
+        self.limit(len(name) > MAX_NAME or not record.storage.count or self.numbers > MAX_NUMBERS)
+        self.records[name] = record
+
+    def entries_of(self, state: dict[Any, Any], group: str) -> Iterator[tuple[str, Any]]:
+        entries = state.get(group)
+        for name, value in entries.items() if type(entries) is dict else ():
+            self.entries += 1
+            self.limit(self.entries > MAX_ENTRIES)
+            if type(name) is str:
+                yield name[:MAX_NAME], value
+
+    def limit(self, exceeded: bool) -> None:
+        if exceeded:
+            raise self.archive.refused("its network is larger, deeper or emptier than any published one")
 
 
 def _state(module: inert.Inert) -> dict[Any, Any]:
     return module.state if type(module.state) is dict else {}
 
 
-def _entries(state: dict[Any, Any], group: str) -> list[tuple[str, Any]]:
-    entries = state.get(group)
-    return [(k, v) for k, v in entries.items() if type(k) is str] if type(entries) is dict else []
-
-
-def _count(record: inert.TensorRecord) -> int:
-    count = 1
-    for length in record.size:
-        count *= length
-    return count
-
-
-def _tensor(archive: Archive, record: inert.TensorRecord) -> Tensor:
-    if not record.storage.count:
-        numbers = torch.empty(0, dtype=record.storage.dtype)
-    else:
-        numbers = torch.frombuffer(archive.storage(record.storage.key), dtype=record.storage.dtype)
+def _tensor(numbers: Tensor, record: inert.TensorRecord) -> Tensor:
     view = numbers.as_strided(record.size, record.stride, record.offset)
-    return view.to(torch.float32 if view.is_floating_point() else view.dtype).clone(memory_format=torch.contiguous_format)
+    dtype = torch.float32 if view.is_floating_point() else view.dtype
+    return view.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """What the pickle in a checkpoint says, without doing any of it.
 
-A pickle is a program: it may name any function and have it called. Here it is interpreted instead, over the opcodes that
-`torch.save` writes and no others. Containers become containers and tensors become records of where their numbers lie;
-an object of a known module class becomes an `Inert` note of its name and state. Any other name is refused. Nothing is
-imported or called, whatever the file asks for, and work and memory are bounded.
+A pickle is a program: it may name any function and have it called. Here it is interpreted instead, over the opcodes
+that `torch.save` writes and no others. Containers become containers and tensors become records of where their numbers
+lie; an object of a known module class becomes an `Inert` note of its name and state. Any other name is refused. Nothing
+is imported or called, whatever the file asks for, and work and memory are bounded.
 """
 
 from __future__ import annotations

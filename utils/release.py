@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import write_atomic
-from utils.log import LOGGER
 
+LOGGER = logging.getLogger("anneal")
 ADDRESS = "https://github.com/ultralytics/yolov5/releases/download/v7.0/"
 TIMEOUT = 10.0  # seconds without an answer
 MAX_BYTES = 1 << 30
