@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with folder.lock(run.folder), Wishes() as wishes:
             log.setup(run.folder / "train.log")
             fit(run, wishes)
-        return 1 if run.save_error else 0
+        for error in run.save_errors.values():
+            LOGGER.error(error)
+        return 1 if run.save_errors else 0
     except UserError as error:
         LOGGER.error(str(error))
         return 2

@@ -47,7 +47,8 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
 
     `path` is taken from the current folder or the YAML's, whichever has the pictures. Where neither exists and the
     YAML says `sample: faces`, the built-in sample is drawn, with a notice, unless `render_sample` is false. Text under
-    `download` is never run. UserError, naming file and line, for a missing file or source, and for missing, unknown or wrong keys.
+    `download` is never run. UserError, naming file and line, for a missing file or source, and for missing, unknown or
+    wrong keys.
     """
     file = _find(data)
     content = load_yaml(file)

@@ -79,9 +79,11 @@ def detector_of(state: dict[str, Any], path: str | Path) -> Detector:
 
 def _fits(layout: dict[str, Any] | str, state: dict[str, Any], path: str | Path) -> bool:
     """Whether a layout has exactly the entries of the weights; before anything of the size it asks for is allocated."""
+    if isinstance(layout, str) != ("layout" not in state):  # a file describes its network, and names no other file
+        return False
     try:
         with torch.device("meta"):
             own = build(layout, classes=state["classes"]).state_dict()
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {' '.join(str(error).split())[:200]}") from None
     return {n: v.shape for n, v in own.items()} == {n: v.shape for n, v in state["ema"].items()}

@@ -28,6 +28,7 @@ __all__ = [
     "Option",
     "build",
     "defaults",
+    "describe",
     "describe_groups",
     "facts",
     "names",
@@ -98,6 +99,18 @@ def options(name: str) -> list[Option]:
         kind = hint.__origin__ if note else hint
         found.append(Option(parameter.name, kind, parameter.default, note))
     return found
+
+
+def describe(name: str) -> str:
+    """What a rule is, its defaults, and a line an option."""
+    summary = (inspect.getdoc(_load().get(name)) or "").strip()
+    lines = [f"{name}: {summary.splitlines()[0] if summary else ''}"]
+    lines += [f"  {key}: {value}" for key, value in facts(name).items() if value != ""]
+    for option in options(name):
+        literal = typing.get_origin(option.type) is typing.Literal
+        kind = "|".join(typing.get_args(option.type)) if literal else getattr(option.type, "__name__", option.type)
+        lines.append(f"  {option.name}={option.default} ({kind}) {option.help}".rstrip())
+    return "\n".join(lines)
 
 
 def parse_args(name: str, pairs: Iterable[str]) -> dict[str, Any]:

@@ -10,7 +10,14 @@ import optimizers
 from optimizers._step import fused_or_foreach
 
 
-@optimizers.register("sgd", lr=0.01, weight_decay=0.0005, momentum=0.937, warmup_bias_lr=0.1, paper="")
+@optimizers.register(
+    "sgd",
+    lr=0.01,
+    weight_decay=0.0005,
+    momentum=0.937,
+    warmup_bias_lr=0.1,
+    paper="On the importance of initialization and momentum in deep learning, ICML 2013",
+)
 def sgd(
     groups: list[dict[str, Any]],
     lr: float,

@@ -22,12 +22,12 @@ REFUSED = {
     "--bucket": "nothing is fetched from or sent to a bucket; give local paths",
     "--image-weights": "it changes what an epoch is; every picture is drawn once an epoch here",
     "--sync-bn": "one process trains on one device",
-    "--local_rank": "one process trains on one device",
+    "--local-rank": "one process trains on one device",
     "--quad": "the collating trick of that name is not used; use a larger --imgsz with --multi-scale",
     "--entity": "runs are logged to TensorBoard and plain files",
-    "--upload_dataset": "runs are logged to TensorBoard and plain files",
-    "--bbox_interval": "runs are logged to TensorBoard and plain files",
-    "--artifact_alias": "runs are logged to TensorBoard and plain files",
+    "--upload-dataset": "runs are logged to TensorBoard and plain files",
+    "--bbox-interval": "runs are logged to TensorBoard and plain files",
+    "--artifact-alias": "runs are logged to TensorBoard and plain files",
 }
 LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "imgsz", "nbs"), 1),
@@ -234,3 +234,15 @@ def _check(options: Options) -> None:
             raise UserError(f"{name} is {getattr(hyp, name)}; it must be under 1")
     if isinstance(hyp.lr0, float | int) and hyp.lr0 == 0:
         raise UserError("lr0 is 0, which trains nothing; give a positive rate")
+    _check_idle(options)
+
+
+def _check_idle(options: Options) -> None:
+    """Refuse flags that would do nothing."""
+    run, given = options.run, options.given
+    if run.force and not run.resume:
+        raise UserError("--force goes with --resume alone; leave it out")
+    if "warmup_epochs" in given and schedulers.get(run.lr_policy).ramps:
+        raise UserError(f"--warmup-epochs: policy '{run.lr_policy}' ramps up by itself; leave it out")
+    if "lrf" in given and "lrf" not in {name for name, *_ in schedulers.options(run.lr_policy)}:
+        raise UserError(f"--lrf: policy '{run.lr_policy}' has no such option; see --lr-arg help for those it has")

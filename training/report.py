@@ -34,6 +34,9 @@ class Report:
         self.folder = run.folder
         self.names = run.data.names
         self.pictures = not run.options.run.noplots
+        if run.progress.step == 0:  # --exist-ok: what an earlier run left is not this one's
+            for old in (self.folder / "weights").glob("*.pt"):
+                old.unlink()
         self.results = ResultsCsv(run.folder / "results.csv")
         self.results.keep_until(run.progress.epoch)
         self.cycles = CyclesCsv(run.folder / "cycles.csv")
@@ -90,7 +93,7 @@ class Report:
         row |= zip(("train/box_loss", "train/obj_loss", "train/cls_loss"), run.losses(), strict=True)
         row |= scores(metrics)
         row |= {f"x/lr{i}": lr for i, (lr, _) in enumerate(rates)}
-        self.results.append(row)
+        run.attempt(self.results.path, lambda: self.results.append(row))
         momenta = {f"x/momentum{i}": m for i, (_, m) in enumerate(rates)}
         self.board.add_scalars({k: v for k, v in (row | momenta).items() if k != "epoch"}, number)
         losses = "  ".join(f"{n} {row[f'train/{n}_loss']:.4f}" for n in ("box", "obj", "cls"))
@@ -101,7 +104,7 @@ class Report:
         """One row of cycles.csv for the learning-rate cycle that ended with the step just done."""
         step = self.run.progress.step
         row = {"step": step, "cycle": number, "epoch": step / self.run.steps_per_epoch, **scores(metrics)}
-        self.cycles.append(row)
+        self.run.attempt(self.cycles.path, lambda: self.cycles.append(row))
         LOGGER.info(f"cycle {number} ended at step {step}  mAP50 {metrics.map50:.4f}  weights/cycle{number}.pt")
 
     def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:

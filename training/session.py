@@ -38,6 +38,7 @@ class Progress:
     step: int = 0  # optimizer steps done
     best_fitness: float = -1.0
     best_epoch: int = 0
+    extended_at: int = 0  # epochs done when a finished run was extended: patience counts from there
     finished: bool = False
 
 
@@ -61,7 +62,7 @@ class Session:
         self.scaler = grad_scaler(self.device, self.dtype)
         self.meter = LossMeter(self.device)
         self.progress = Progress()
-        self.save_error: str | None = None
+        self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
 
     @property
@@ -127,7 +128,8 @@ class Session:
     def is_over(self) -> bool:
         """Whether all epochs are done, or none of the last `--patience` was better than the best."""
         run, place = self.options.run, self.progress
-        return place.epoch >= run.epochs or 0 < run.patience <= place.epoch - place.best_epoch
+        waited = place.epoch - max(place.best_epoch, place.extended_at)
+        return place.epoch >= run.epochs or (0 < run.patience <= waited and not run.noval)
 
     def is_cycle_end(self) -> bool:
         """Whether the step just done was the last of a learning-rate cycle."""
@@ -208,21 +210,34 @@ class Session:
         try:
             return self.meter.mean()
         except NonFiniteLoss as error:
-            good = (
-                f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
-            )
-            raise NonFiniteLoss(f"{error}; {good}; try a lower --lr0, --clip-grad 10 or --dtype fp32") from None
+            raise self._diverged(str(error)) from None
+
+    def check(self) -> None:
+        """Raise NonFiniteLoss where a loss or a weight is not finite, before it is judged or saved."""
+        self.losses()
+        values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if not torch.stack(torch._foreach_norm(values, torch.inf)).isfinite().all():
+            raise self._diverged(f"weights are not finite after step {self.progress.step - 1}")
+
+    def _diverged(self, what: str) -> NonFiniteLoss:
+        good = f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
+        return NonFiniteLoss(f"{what}; {good}; try a lower --lr0, --clip-grad 10 or --dtype fp32")
 
     def save(self) -> None:
         """Write last.pt, if all is finite. A disk that refuses is said, and tried again; training goes on."""
-        self.losses()
-        self.before_save()
+        self.check()
+        self.attempt(self.folder / "lr.csv", self.before_save)
         self.write(self.last, self.state(), keep_previous=True)
 
     def write(self, path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
+        """Write a checkpoint, if the disk lets it."""
+        self.attempt(path, lambda: checkpoint.save(path, state, keep_previous=keep_previous))
+
+    def attempt(self, path: Path, write: Callable[[], None]) -> None:
+        """Write a file. A disk that refuses is said and remembered until it takes the file; training goes on."""
         try:
-            checkpoint.save(path, state, keep_previous=keep_previous)
-            self.save_error = None
+            write()
+            self.save_errors.pop(path, None)
         except OSError as error:
-            self.save_error = f"{path}: could not be saved ({error.strerror or error})"
-            LOGGER.warning(f"{self.save_error}; training goes on and tries again at the next save")
+            self.save_errors[path] = f"{path}: could not be saved ({error.strerror or error})"
+            LOGGER.warning(f"{self.save_errors[path]}; training goes on and tries again at the next save")

@@ -86,7 +86,8 @@ def resume(asked: Options) -> Session:
     session.folder = path.resolve().parent.parent
     _check_data(path, state, session, asked)
     session.restore(state)
-    session.progress.finished = False
+    if session.progress.finished:
+        session.progress.finished, session.progress.extended_at = False, session.progress.epoch
     _say_changes(state, session, old)
     return session
 
@@ -134,6 +135,6 @@ def _say_changes(state: dict[str, Any], session: Session, old: dict[str, Any]) -
             LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")
     session.schedule.apply(progress.step)
     if run.epochs != old["epochs"]:
-        before = state["schedule"]
-        rate = session.optimizer.param_groups[1]["lr"]
-        LOGGER.info(f"epochs {old['epochs']} become {run.epochs}: {before['policy']} goes on at rate {float(rate):.3g}")
+        before = float(state["optimizer"]["param_groups"][1]["lr"])
+        after = float(session.optimizer.param_groups[1]["lr"])
+        LOGGER.info(f"epochs {old['epochs']} become {run.epochs}: the rate goes from {before:.3g} to {after:.3g}")

@@ -19,6 +19,7 @@ LOGGER = logging.getLogger("anneal")
 
 def validate(run: Session, wishes: Wishes) -> Metrics | None:
     """Metrics of the EMA weights on the validation pictures; None with --noval before the last epoch."""
+    run.check()
     if run.options.run.noval and run.progress.epoch + 1 < run.epochs:
         return None
     return val.evaluate(
@@ -31,6 +32,7 @@ def close_cycle(run: Session, report: Report) -> None:
 
     Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109.
     """
+    run.check()
     number = len(report.cycles.rows()) + 1
     run.write(run.folder / "weights" / f"cycle{number}.pt", run.weights())
     report.cycle(number, val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype))

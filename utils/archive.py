@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import zipfile
 from pathlib import Path
@@ -29,6 +30,8 @@ class Archive:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise ValueError("not a regular file")
             self._zip = zipfile.ZipFile(self.path)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
             raise self._unreadable(error) from None

@@ -54,7 +54,7 @@ def parse(
     Returns the instances and the names of the fields given explicitly. `refused` maps flags that are known but not
     taken over to the reason. Raises UserError for anything it does not understand.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
     parser = _Parser(prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     flags: set[str] = set()
     for kind in kinds:
@@ -79,11 +79,19 @@ def parse(
     return made, set(given)
 
 
+def _dashed(word: str) -> str:
+    """`--weight_decay=0.1` as `--weight-decay=0.1`: both spellings of a flag are in use."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
 def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     facts = field.metadata
     names = ["--" + field.name.replace("_", "-"), *facts["aliases"]]
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
-    shown = "" if default is None or default == "" or isinstance(default, bool) else f" (default {default})"
+    shown = "" if default in (None, "", []) or isinstance(default, bool) else f" (default {default})"
     choices = facts["choices"]() if callable(facts["choices"]) else facts["choices"]
     settings: dict[str, Any] = {"dest": field.name, "help": (facts["help"] + shown).replace("%", "%%")}
     if hint is bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
@@ -84,8 +85,8 @@ class _Table:
     def _write(self, lines: list[tuple[int, str]]) -> None:
         text = io.StringIO()
         text.writelines(f"{line}\n" for line in (",".join(self.columns), *(line for _, line in lines)))
+        self._lines = lines  # first: what a full disk refuses now is written with the next row
         write_atomic(self.path, text.getvalue())
-        self._lines = lines
 
     def _read(self) -> None:
         lines = self.path.read_text(encoding="utf-8").splitlines()
@@ -170,17 +171,23 @@ class RateLog:
         self.path = Path(path)
         kept = self.path.read_text().splitlines()[: first_step + 1] if first_step and self.path.exists() else []
         write_atomic(self.path, "".join(f"{line}\n" for line in kept))
-        self._file = open(self.path, "a", buffering=1)  # noqa: SIM115  (open as long as the run)
+        self._empty = not kept
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  (open as long as the run)
 
     def append(self, step: int, optimizer: Any) -> None:
-        """Write down what the optimizer's groups hold now."""
+        """Write down what the optimizer's groups hold now. What the disk refuses is tried again by `flush`."""
         groups = optimizer.param_groups
         momenta = [g["momentum"] if "momentum" in g else g["betas"][0] for g in groups]
-        if self._file.tell() == 0:
+        lines = []
+        if self._empty:
             names = [f"x/lr{i}" for i in range(len(groups))] + [f"x/momentum{i}" for i in range(len(groups))]
-            self._file.write(",".join(["step", *names]) + "\n")
+            lines.append(",".join(["step", *names]) + "\n")
+            self._empty = False
         values = [float(g["lr"]) for g in groups] + [float(m) for m in momenta]
-        self._file.write(",".join([str(step), *map(repr, values)]) + "\n")
+        lines.append(",".join([str(step), *map(repr, values)]) + "\n")
+        with contextlib.suppress(OSError):  # a full disk
+            self._file.writelines(lines)
+            self._file.flush()
 
     def flush(self) -> None:
         """Bring what was written to the disk."""

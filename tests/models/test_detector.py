@@ -144,11 +144,11 @@ def test_a_layout_of_ones_own(tmp_path: Path) -> None:
         (SMALL + "  - {block: Concat, from: [a, d]}", None, "layer 3: 'from' names no earlier layer 'd'"),
         (SMALL + "  - {block: Concat, from: [a, b]}", None, "layer 3: reads maps of strides"),
         (SMALL.replace("name: c", "name: z"), None, "detect: 'from' names no earlier layer 'c'"),
-        ("  - {block: [", None, "mine.yaml: not a YAML file"),
+        ("  - {block: [", None, r"mine.yaml:\d: .*; correct that line"),
         (SMALL, "layout: mine\ndepth: 1\n", "size.yaml: key 'width' is missing"),
         (SMALL, "layout: mine\ndepth: 1\nwidth: wide\n", "size.yaml: width is 'wide'; give a number over 0"),
         (SMALL, "layout: mines\ndepth: 1\nwidth: 1\n", "size.yaml: no layout 'mines'"),
-        (SMALL, "- 1", "size.yaml: expected keys and values, found list"),
+        (SMALL, "- 1", "size.yaml: holds a list, not 'key: value' lines"),
     ],
 )
 def test_a_wrong_layout_is_one_line(tmp_path: Path, layers: str, size: str | None, message: str) -> None:

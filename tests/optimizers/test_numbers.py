@@ -51,9 +51,7 @@ def test_sgdw_is_the_plain_transcription(dtype, tolerance, decay, nesterov, damp
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_adamw_is_torchs(dtype, tolerance, decay, amsgrad):
     options = {"betas": (0.9, 0.999), "weight_decay": decay, "amsgrad": amsgrad}
-    gap = largest_gap(
-        lambda p: AdamW(p, 0.01, **options), lambda p: torch.optim.AdamW(p, 0.01, **options), dtype, 0.01
-    )
+    gap = largest_gap(lambda p: AdamW(p, 0.01, **options), lambda p: torch.optim.AdamW(p, 0.01, **options), dtype, 0.01)
     assert gap < tolerance
 
 

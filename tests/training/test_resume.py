@@ -1,0 +1,157 @@
+"""A run that was interrupted and resumed ends as the one that was not: to the bit."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer import Killed, Runs, assert_identical, at_step, differences, interrupt, kill, rows, send, wait_for
+from training.start import MAY_CHANGE
+from utils import checkpoint
+
+STEPS = 2  # steps of an epoch: 11 pictures in batches of 2 are 6, accumulated by 4 to a full group and a tail
+
+
+@pytest.fixture(scope="module")
+def whole(module_runs: Runs) -> Path:
+    """A run of 3 epochs, 6 steps, that nothing interrupted: linear, with warm-up, accumulation and a tail."""
+    assert module_runs("--warmup-epochs 0.5") == 0
+    return module_runs.run()
+
+
+def test_the_compare_helper_sees_one_bit() -> None:
+    one = {"a": [torch.zeros(3), 1], "date": "now"}
+    two = {"a": [torch.zeros(3), 1], "date": "then"}
+    assert differences(one, two) == []
+    two["a"][0][1] = 1e-45
+    assert differences(one, two) == [".a[0]"]
+    assert differences({"a": 1}, {"a": 1.0}) == [".a: 1 against 1.0"]
+    assert differences({"a": 1}, {"b": 1}) == [": keys ['a', 'b']"]
+
+
+def test_twice_the_same_run(whole: Path, runs: Runs) -> None:
+    assert runs("--warmup-epochs 0.5") == 0
+    assert_identical(whole, runs.run())
+
+
+@pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS + 1, 3 * STEPS])
+def test_stopped_by_a_signal(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, step: int, capsys) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, step, send(signal.SIGTERM))
+        assert runs("--warmup-epochs 0.5") == 143
+    last = runs.run() / "weights" / "last.pt"
+    assert f"stopped by SIGTERM; go on with: python train.py --resume {last.relative_to(runs.folder)}" in (
+        capsys.readouterr().out
+    )
+    assert checkpoint.load(last)["step"] == step
+    assert train_newest(runs) == 0
+    assert_identical(whole, runs.run())
+
+
+def train_newest(runs: Runs) -> int:
+    import train
+
+    return train.main(["--resume"])
+
+
+def test_interrupted_at_every_step(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the keyboard, resumed, and again; with other numbers of workers."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, send(signal.SIGINT))
+        assert runs("--warmup-epochs 0.5") == 130
+    for step in range(2, 3 * STEPS):
+        with monkeypatch.context() as patch:
+            at_step(patch, step, send(signal.SIGINT))
+            assert runs.resume(runs.run(), f"--workers {step % 3}") == 130
+    assert runs.resume(runs.run(), "--workers 0") == 0
+    assert_identical(whole, runs.run())
+
+
+def test_killed_without_warning(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done since the last save is done again: since the epoch's end, or since what --save-steps saved."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 2 * STEPS + 1, kill)
+        with pytest.raises(Killed):
+            runs("--warmup-epochs 0.5")
+    assert checkpoint.load(runs.run() / "weights" / "last.pt")["epoch"] == 2
+    assert len(rows(runs.run() / "lr.csv")) == 2 * STEPS
+    assert runs.resume(runs.run()) == 0
+    assert_identical(whole, runs.run())
+
+
+def test_save_and_go_on(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, STEPS + 1, send(signal.SIGUSR1))
+        at_step(patch, STEPS + 2, kill)
+        with pytest.raises(Killed):
+            runs("--warmup-epochs 0.5")
+    state = checkpoint.load(runs.run() / "weights" / "last.pt")
+    assert (state["epoch"], state["step"], state["batch"]) == (1, STEPS + 1, 4)
+    assert runs.resume(runs.run()) == 0
+    assert_identical(whole, runs.run())
+
+
+def test_in_another_folder_with_the_data_elsewhere(
+    whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import shutil
+
+    with monkeypatch.context() as patch:
+        at_step(patch, STEPS + 1, send(signal.SIGTERM))
+        assert runs("--warmup-epochs 0.5") == 143
+    moved = tmp_path / "other" / "name"
+    shutil.copytree(runs.run(), moved)
+    shutil.copytree(runs.faces.parent / "faces", tmp_path / "pictures")
+    yaml = tmp_path / "elsewhere.yaml"
+    yaml.write_text(runs.faces.read_text().replace(str(runs.faces.parent / "faces"), str(tmp_path / "pictures")))
+    assert runs.resume(moved, f"--data {yaml}") == 0
+    assert_identical(whole, moved, but=(".data", ".options.run.data"))
+
+
+def test_other_data_is_refused(runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+    import shutil
+
+    shutil.copytree(runs.faces.parent / "faces", tmp_path / "pictures")
+    yaml = tmp_path / "elsewhere.yaml"
+    yaml.write_text(runs.faces.read_text().replace(str(runs.faces.parent / "faces"), str(tmp_path / "pictures")))
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, send(signal.SIGTERM))
+        assert runs(data=yaml) == 143
+    label = next((tmp_path / "pictures" / "labels" / "train").iterdir())
+    label.write_text("0 0.5 0.5 0.25 0.25\n")
+    before = checkpoint.load(runs.run() / "weights" / "last.pt")
+    capsys.readouterr()
+    assert runs.resume(runs.run()) == 2
+    assert "error: runs/train/exp/weights/last.pt: the pictures or labels are not those" in (
+        capsys.readouterr().out.replace(f"{tmp_path}/", "")
+    )
+    assert not differences(before, checkpoint.load(runs.run() / "weights" / "last.pt"))
+    assert runs.resume(runs.run(), "--force") == 0
+
+
+def test_flags_that_cannot_change_are_refused_by_name(whole: Path, capsys, module_runs: Runs) -> None:
+    for words, named in (
+        ("--lr0 0.1", "--lr0"),
+        ("--optim adam --lr-policy sgdr", "--lr-policy, --optim"),
+        ("--seed 1 --epochs 4", "--seed"),
+        ("--hyp high.yaml", "--hyp"),
+    ):
+        capsys.readouterr()
+        assert module_runs.resume(whole, words) == 2
+        assert f"{named} cannot change" in capsys.readouterr().out
+    assert {"epochs", "device", "workers", "batch_size", "data", "force"} <= MAY_CHANGE
+
+
+def test_a_killed_process_with_save_steps(runs: Runs, whole: Path) -> None:
+    """SIGKILL in the middle of a step, in a process of its own."""
+    process = runs.child(runs.flags("--warmup-epochs 0.5 --save-steps 1"))
+    table = runs.run() / "lr.csv"
+    wait_for(process, lambda: table.exists() and len(table.read_text().splitlines()) > STEPS + 2)
+    code, _ = interrupt(process, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert checkpoint.load(runs.run() / "weights" / "last.pt")["step"] > STEPS
+    assert runs.resume(runs.run()) == 0
+    assert_identical(whole, runs.run(), but=(".options.run.save_steps", ".environment.threads"))
