@@ -1,20 +1,17 @@
 """Time of `evaluate_boxes` against pycocotools on the same boxes: `python -m benchmarks.metrics`.
 
 pycocotools is timed twice: as it comes (four ranges of area), and cut down to what is computed here (all areas). Both
-timings leave out the reading of its input; ours is timed from the list of tensors to the metrics.
+timings leave out the reading of its input; ours is timed from the list of tensors to the metrics. Seconds are those of
+the processor, one thread each, so that other load on the machine does not count.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import io
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from benchmarks import machine
 from utils.coco_json import CocoJson
 from utils.log import progress
 from utils.metrics import evaluate_boxes
@@ -83,9 +81,9 @@ def seconds(call: Callable, repeat: int = 1) -> float:
     """The best of `repeat` timings."""
     times = []
     for _ in range(repeat):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -106,32 +104,15 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     rows = [measure(name) for name in progress(list(CASES), desc="metrics")]
-    facts = {
-        "command": "python -m benchmarks.metrics",
-        "date": datetime.date.today().isoformat(),
-        "machine": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.system()},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "numpy", "pycocotools")},
-        "rows": rows,
-    }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(facts, indent=2) + "\n")
+    machine.write(OUT, rows)
     for row in rows:
         print(
             f"{row['case']}: {row['ours_s']:.2f} s, pycocotools {row['pycocotools_s']:.1f} s "
             f"({row['times_faster']:.0f} times), all areas alone {row['pycocotools_all_areas_s']:.1f} s "
             f"({row['times_faster_all_areas']:.0f} times), mAPs differ by {row['largest_difference']:.1e}"
         )
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

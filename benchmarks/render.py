@@ -10,17 +10,15 @@ told.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from benchmarks import machine
 from data.letterbox import letterbox
 from data.plan import Augment, plan
 from data.render import render
@@ -75,28 +73,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(0)
-    result = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": processor(), "system": platform.platform()},
-        "versions": {"python": platform.python_version(), "opencv": cv2.__version__, "numpy": np.__version__},
-        "sizes": {str(size): measure_size(size, options.rounds) for size in options.sizes},
-    }
-    for size, cases in result["sizes"].items():
+    results = {str(size): measure_size(size, options.rounds) for size in options.sizes}
+    for size, cases in results.items():
         print(f"{size} px: ms a picture, one core (fastest, median of {options.rounds} rounds)")
         for name, figures in cases.items():
             print(f"  {name:22}{figures['fastest_ms']:8.3f}{figures['median_ms']:8.3f}")
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-def processor() -> str:
-    """The processor's name, where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        machine.write(options.out, results)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,15 @@ normalised decay included where a policy takes them.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 import schedulers
+from benchmarks import machine
 
 RESULTS = Path(__file__).parent / "results" / "schedules.json"
 LIMIT_US = 20.0
@@ -59,27 +57,8 @@ def main() -> int:
             rounds = [microseconds(schedule, args.steps) for _ in range(args.rounds)]
             figures[f"{name} {optimizer}"] = round(statistics.median(rounds), 2)
             print(f"{name:10s} {optimizer:6s} {figures[f'{name} {optimizer}']:6.2f} us a step")
-    RESULTS.parent.mkdir(exist_ok=True)
-    record = {
-        "what": "microseconds of one Schedule.apply, three groups with plain floats; limit 20",
-        "command": " ".join(["python -m benchmarks.schedules", *sys.argv[1:]]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "microseconds": figures,
-    }
-    RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+    machine.write(RESULTS, {"microseconds of an apply, limit 20": figures})
     return int(max(figures.values()) > LIMIT_US)
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown processor"
 
 
 if __name__ == "__main__":

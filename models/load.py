@@ -63,7 +63,8 @@ def detector_of(state: dict[str, Any], path: str | Path) -> Detector:
     A published checkpoint does not describe its network: it is that of the five sizes which has the same entries.
     """
     layouts = [state["layout"]] if "layout" in state else SIZES
-    fitting = next((layout for layout in layouts if _fits(layout, state, path)), None)
+    sound = "layout" not in state or isinstance(state["layout"], dict)  # a description, never the path of one
+    fitting = next((layout for layout in layouts if sound and _fits(layout, state, path)), None)
     if fitting is None:
         what = (
             "weights and layout do not belong together"
@@ -79,8 +80,6 @@ def detector_of(state: dict[str, Any], path: str | Path) -> Detector:
 
 def _fits(layout: dict[str, Any] | str, state: dict[str, Any], path: str | Path) -> bool:
     """Whether a layout has exactly the entries of the weights; before anything of the size it asks for is allocated."""
-    if isinstance(layout, str) != ("layout" not in state):  # a file describes its network, and names no other file
-        return False
     try:
         with torch.device("meta"):
             own = build(layout, classes=state["classes"]).state_dict()

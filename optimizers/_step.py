@@ -59,34 +59,52 @@ class DecoupledOptimizer(Optimizer):
         """One step over every parameter that has a gradient; returns what `closure` returns.
 
         Raises:
-            RuntimeError: a gradient is sparse.
+            RuntimeError: a gradient is sparse, or a CUDA graph is being captured while `lr` is a number.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            buckets: dict[Hashable, list[Tensor]] = {}
+            buckets: dict[tuple[Hashable, ...], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 if p.grad.layout is not torch.strided:
                     raise RuntimeError(f"{type(self).__name__} does not take sparse gradients; give dense ones")
-                buckets.setdefault((p.device, p.dtype, *self.kind(group, p)), []).append(p)
+                # fused kernels walk the memory of both alike, and torch does not check that they may
+                alike = p.grad.stride() == p.stride()
+                buckets.setdefault((alike, p.device, p.dtype, *self.kind(group, p)), []).append(p)
+            if buckets and not isinstance(group["lr"], Tensor) and _capturing(group["params"][0]):
+                raise RuntimeError("a CUDA graph would freeze lr; give lr, momentum and weight_decay as tensors")
             rate = group["weight_decay"]
             if group["convention"] == "paper":
                 rate = rate / group["initial_lr"]  # lr times this is eta lambda
-            for params in buckets.values():
-                self.advance(group, params, [p.grad for p in params], rate)
+            for (alike, *_), params in buckets.items():
+                self.advance(group, params, [p.grad for p in params], rate, alike and has_fused(params[:1]))
         return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's; tensors saved from another memory format take that of their parameters."""
+        super().load_state_dict(state_dict)
+        for p, state in self.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == p.shape and value.stride() != p.stride():
+                    state[key] = torch.empty_like(p, dtype=value.dtype).copy_(value)
 
     def kind(self, group: dict[str, Any], parameter: Tensor) -> tuple[Hashable, ...]:
         """What parameters must share, besides device and dtype, to be stepped in one call."""
         return ()
 
-    def advance(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor) -> None:
-        """Step `params`, all of one kind; the decay takes `lr * rate` of each."""
+    def advance(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor, fused: bool
+    ) -> None:
+        """Step `params`, all of one kind; the decay takes `lr * rate` of each. `fused`: torch's kernels may be used."""
         raise NotImplementedError
+
+
+def _capturing(parameter: Tensor) -> bool:
+    return parameter.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def check_range(name: str, value: float | Tensor, below: float = float("inf")) -> None:

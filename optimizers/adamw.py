@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import optimizers
-from optimizers._step import DecoupledOptimizer, add_scaled_, check_range, has_fused
+from optimizers._step import DecoupledOptimizer, add_scaled_, check_range
 
 
 class AdamW(DecoupledOptimizer):
@@ -60,18 +60,21 @@ class AdamW(DecoupledOptimizer):
         # capturable makes load_state_dict put the step counts on the parameters' device
         super().__init__(params, defaults | {"convention": convention, "maximize": maximize, "capturable": True})
 
-    def advance(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor) -> None:
+    def advance(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor, fused: bool
+    ) -> None:
+        """Step with torch's fused kernel where there is one and it can take the numbers, else with `_plain`."""
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
         for p in params:
             if not self.state.get(p):
-                self.state[p]["step"] = torch.zeros((), device=p.device)
+                self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
             for name in names:
                 if name not in self.state[p]:
                     self.state[p][name] = torch.zeros_like(p, memory_format=torch.preserve_format)
         steps = [self.state[p]["step"] for p in params]
         moments = [[self.state[p][name] for p in params] for name in names]
         torch._foreach_add_(steps, 1)
-        if has_fused(params) and not any(isinstance(value, Tensor) for value in (*group["betas"], rate)):
+        if fused and not any(isinstance(value, Tensor) for value in (*group["betas"], rate)):
             torch._fused_adamw_(
                 params,
                 grads,

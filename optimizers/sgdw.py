@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import optimizers
-from optimizers._step import DecoupledOptimizer, add_scaled_, check_range, has_fused
+from optimizers._step import DecoupledOptimizer, add_scaled_, check_range
 from utils.errors import UserError
 
 
@@ -105,11 +105,14 @@ class SGDW(DecoupledOptimizer):
         state = self.state.get(parameter, {})
         return (state.get("scale", 1.0), state.get("shift", 0.0)) if "momentum_buffer" in state else (None, 0.0)
 
-    def advance(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor) -> None:
+    def advance(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor, fused: bool
+    ) -> None:
+        """Step with torch's fused kernel where there is one and it can take the numbers, else with `_plain`."""
         lr, momentum = group["lr"], group["momentum"]
-        plain = isinstance(lr, Tensor) or isinstance(momentum, Tensor) or isinstance(rate, Tensor)
+        fused = fused and not any(isinstance(value, Tensor) for value in (lr, momentum, rate))
         scale, shift = self.kind(group, params[0])
-        if not plain and momentum == 0 and has_fused(params):
+        if fused and momentum == 0:
             self._fused(group, params, grads, [], Coefficients(lr, 0.0, 1.0, rate, 1.0, 0.0))
             return
         fresh = scale is None
@@ -119,7 +122,7 @@ class SGDW(DecoupledOptimizer):
         paper = group["convention"] == "paper"
         gain = 1.0 if fresh and not paper else 1.0 - group["dampening"]
         unit = lr if paper else 1.0  # the buffer in units of the kernel's, which has no rate inside
-        if plain or momentum == 0 or not has_fused(params) or unit == 0 or lr * rate >= 1:
+        if not fused or unit == 0 or lr * rate >= 1:
             self._plain(group, params, grads, buffers, (1.0 if fresh else scale, shift), rate, gain)
             scale, shift = 1.0, 0.0
         else:

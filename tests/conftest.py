@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from data.sample import render
 from tests.trainer import Runs
@@ -47,6 +48,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(faces: Path, narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Runs train.py in an empty folder, which is the current one."""
     monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)  # as in `Runs.child`: sums of several threads round otherwise
     return Runs(faces, narrow, tmp_path)
 
 
@@ -56,4 +58,5 @@ def module_runs(faces: Path, narrow: Path, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("runs")
         patch.chdir(folder)
+        torch.set_num_threads(1)
         yield Runs(faces, narrow, folder)

@@ -98,7 +98,10 @@ def running(canary: Path) -> dict[str, tuple[bytes, str]]:
         "a script": (call(name("runpy", "run_path"), text(str(script))), "runpy.run_path"),
         "open": (call(name("builtins", "open"), text(str(canary)), text("w")), "builtins.open"),
         "an import": (call(call(get, imported, text("system")), shell), "builtins.getattr"),
-        "a nested call": (call(call(name("operator", "attrgetter"), text("system")), imported), "operator.attrgetter"),
+        "a nested call": (
+            call(call(call(name("operator", "attrgetter"), text("system")), imported), shell),
+            "operator.attrgetter",
+        ),
         "a partial": (
             call(call(name("functools", "partial"), name("os", "system"), shell)),
             "functools.partial",
@@ -131,10 +134,10 @@ def looping() -> dict[str, tuple[bytes, str]]:
     """Pickles that name nothing harmful and would exhaust memory, time or the stack, and the reason each is refused."""
     memo = b"r" + struct.pack("<I", 0xFFFFFFFF)
     sequential = name("torch.nn.modules.container", "Sequential")
-    twice = mapping(a=b"h\x00", b=b"h\x00")
-    doubling = sequential + b")\x81q\x00" + mapping(_modules=mapping()) + b"b"
-    for _ in range(30):
-        doubling += b"0" + made(sequential, mapping(_modules=twice)) + b"q\x00"
+    twice = mapping(a=b"h\x00", b=b"h\x00")  # what the memo holds at 0, twice
+    doubling = b"}q\x00"
+    for _ in range(30):  # a dictionary whose one key is set anew each time, to a module that has the one before twice
+        doubling += text("model") + made(sequential, mapping(_modules=twice)) + b"q\x00s"
     itself = sequential + b")\x81q\x00" + mapping(_modules=mapping(a=b"h\x00")) + b"b"
     long_list = b"](" + b"K\x01" * 400_000 + b"eq\x00"
     weight = {"size": args(number(4)), "stride": args(number(1))}
@@ -144,14 +147,14 @@ def looping() -> dict[str, tuple[bytes, str]]:
             call(name("builtins", "set"), b"](" + b")" + b"\x85" * 300_000 + b"e"),
             "no plain value",
         ),
-        "a memo of 4 billion": (b"}" + memo + b"0" + network(), "no weights"),
+        "a memo of 4 billion": (b"}" + memo, "neither a run of this trainer nor a published network"),
         "text of 4 GB": (b"X" + struct.pack("<I", 0xFFFFFFFF) + b"a", "not what torch.save writes"),
         "a number of 2 GB": (b"\x8b" + struct.pack("<i", 0x7FFFFFFF) + b"a", "not what torch.save writes"),
         "digits without end": (b"I" + b"9" * 100_000 + b"\n", "not what torch.save writes"),
         "too many steps": (b"(" + b"N" * 2_100_000 + b"t", "over 2,000,000 steps"),
         "copies of a list": (long_list + call(name("builtins", "set"), b"h\x00") * 20, "steps"),
         "a module in itself": (mapping(model=itself), "larger, deeper or emptier"),
-        "modules that double": (mapping(model=doubling), "larger, deeper or emptier"),
+        "modules that double": (doubling, "larger, deeper or emptier"),
         "a tensor over its numbers": (tensor(storage(), number(1), *weight.values()), "larger than its numbers"),
         "a tensor spread over nothing": (
             tensor(storage(), number(0), args(number(1 << 36)), args(number(0))),
@@ -162,7 +165,7 @@ def looping() -> dict[str, tuple[bytes, str]]:
         "more numbers than bytes": (storage(number(1 << 38)), "not as many as it says"),
         "a storage elsewhere": (storage(key=text("../../../etc/passwd")), "other than a tensor's numbers"),
         "a storage that is not there": (storage(key=text("77")), "not what torch.save writes"),
-        "a reference to no storage": (args(text("module"), name("models", "a")) + b"Q", "other than a tensor's"),
+        "a reference to no storage": (args(*[name("models", "a")] * 5) + b"Q", "other than a tensor's"),
         "a state for a class": (name("models.yolo", "Detect") + mapping(a=b"N") + b"b", "state to what is no object"),
         "a call of an object": (call(made(name("models.yolo", "Detect"), b"}"), b"N"), "calls what is no known class"),
         "an object of our function": (

@@ -71,9 +71,10 @@ def test_the_canary_sings(tmp_path: Path) -> None:
         hostile.archive(tmp_path / f"{i}.pt", hostile.running(canary)[case][0])
     code = """if True:
         import pathlib, pickle, sys, types, zipfile
-        for name, function in (("models.yolo", "DetectionModel"), ("torch._utils", "_rebuild_tensor_v2")):
-            sys.modules[name] = types.ModuleType(name)
-            setattr(sys.modules[name], function, type(function, (), {}))
+        for name, kind in (("models.yolo", "DetectionModel"), ("torch._utils", "_rebuild_tensor_v2")):
+            for module in (name.partition(".")[0], name):
+                sys.modules[module] = types.ModuleType(module)
+            setattr(sys.modules[name], kind, type(kind, (), {}))
         for file in pathlib.Path(sys.argv[1]).glob("*.pt"):
             try:
                 pickle.loads(zipfile.ZipFile(file).read("archive/data.pkl"))

@@ -61,9 +61,9 @@ class Runs:
         """A new run in this process. Returns the exit code."""
         return train.main(self.flags(text, **changed))
 
-    def resume(self, run: Path, text: str = "") -> int:
-        """Go on with a run in this process."""
-        return train.main(["--resume", str(run / "weights" / "last.pt"), *text.split()])
+    def resume(self, run: Path | None = None, text: str = "") -> int:
+        """Go on with a run, by default the newest unfinished one, in this process."""
+        return train.main(["--resume", *([] if run is None else [str(run / "weights" / "last.pt")]), *text.split()])
 
     def child(self, words: list[str], **options: Any) -> subprocess.Popen:
         """train.py in a process of its own, with its console in `stdout`."""
@@ -82,24 +82,24 @@ class Runs:
         return self.folder / "runs" / "train" / name
 
 
-def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> None:
-    """Have `act` called once, as soon as a run has done its `step`th optimizer step."""
+def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[Session], None]) -> None:
+    """Have `act` called with the run once, as soon as a run has done its `step`th optimizer step."""
     done = Session.step
 
     def and_act(self: Session) -> None:
         done(self)
         if self.progress.step == step:
-            act()
+            act(self)
 
     patch.setattr(Session, "step", and_act)
 
 
-def send(number: int) -> Callable[[], None]:
+def send(number: int) -> Callable[[Session], None]:
     """What sends a signal to this process."""
-    return lambda: os.kill(os.getpid(), number)
+    return lambda _: os.kill(os.getpid(), number)
 
 
-def kill() -> None:
+def kill(_: Session) -> None:
     raise Killed
 
 
@@ -151,11 +151,21 @@ def assert_identical(first: Path, second: Path, but: tuple[str, ...] = ()) -> No
         assert (first / name).exists() == (second / name).exists(), name
         if (first / name).exists():
             assert (first / name).read_text() == (second / name).read_text(), name
-    names = [
-        {p.name for p in (run / "weights").iterdir() if "previous" not in p.name} for run in (first, second)
-    ]
+    names = [{p.name for p in (run / "weights").iterdir() if "previous" not in p.name} for run in (first, second)]
     assert names[0] == names[1]
     for name in sorted(names[0]):
         states = [checkpoint.load(run / "weights" / name) for run in (first, second)]
         found = [line for line in differences(*states) if not any(line.startswith(place) for place in but)]
         assert not found, f"{name}: {found[:5]}"
+
+
+def set_nan(run: Session) -> None:
+    """Spoil one weight."""
+    with torch.no_grad():
+        next(run.model.parameters()).view(-1)[0] = float("nan")
+
+
+def is_finite(path: Path) -> bool:
+    """Whether all tensors of a checkpoint's weights are."""
+    state = checkpoint.load(path)
+    return all(v.isfinite().all() for key in ("model", "ema") for v in state.get(key, {}).values())

@@ -123,10 +123,10 @@ def _say_changes(state: dict[str, Any], session: Session, old: dict[str, Any]) -
     """Print where the run stands; move its place in epochs to a new batch size; print a rate that changes."""
     progress, run = session.progress, session.options.run
     if run.batch_size != old["batch_size"]:
-        position = state["step"] / state["schedule"]["steps_per_epoch"]
-        share = position - progress.epoch
-        progress.step = round(position * session.steps_per_epoch)
-        progress.batch = min(round(share * session.steps_per_epoch) * session.accumulate, len(session.data.train))
+        share = state["step"] / state["schedule"]["steps_per_epoch"] - progress.epoch
+        steps = round(share * session.steps_per_epoch)  # of this epoch
+        progress.step = progress.epoch * session.steps_per_epoch + steps
+        progress.batch = min(steps * session.accumulate, len(session.data.train))
         LOGGER.warning(f"batch size {old['batch_size']} becomes {run.batch_size}: the run goes on, no longer identical")
     LOGGER.info(f"resuming {session.folder} at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}")
     now = environment(session.device)

@@ -49,6 +49,7 @@ _NOTED_TOO = {
     "_codecs encode",
     "torch device",
     "torch Size",
+    "torch.torch_version TorchVersion",
     *(f"torch {name}" for name in ("float16", "bfloat16", "float32", "float64", "int64")),
 }
 

@@ -77,7 +77,7 @@ def gradients(params: list[Tensor], step: int) -> list[Tensor]:
     """A bowl's gradient with noise, the same for the same step."""
     generator = torch.Generator().manual_seed(1000 + step)
     noise = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in params]
-    return [(p.detach().double() + n).to(p.dtype) for p, n in zip(params, noise, strict=True)]
+    return [(p.detach().double() + n.to(p.device)).to(p.dtype) for p, n in zip(params, noise, strict=True)]
 
 
 def write(optimizer: torch.optim.Optimizer, lr: float, momentum: float) -> None:

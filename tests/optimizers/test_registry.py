@@ -114,6 +114,15 @@ def test_wrong_builds_are_named():
         optimizers.register("sgdw", lr=1.0, weight_decay=0.0)(lambda groups, lr, momentum: None)
 
 
+def test_the_guide_states_the_defaults():
+    text = (ROOT / "docs" / "optimizers.md").read_text()
+    for name in optimizers.names():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        lr, momentum, decay, bias = (cell.split()[0] for cell in row.split("|")[3:7])
+        keys = ("lr", "momentum", "weight_decay", "warmup_bias_lr")
+        assert [float(v) for v in (lr, momentum, decay, bias)] == [optimizers.facts(name)[key] for key in keys]
+
+
 def use(folder: Path, *plugins: str) -> str:
     command = [sys.executable, "-c", USE, *plugins]
     done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -47,16 +48,11 @@ def test_stopped_by_a_signal(whole: Path, runs: Runs, monkeypatch: pytest.Monkey
         capsys.readouterr().out
     )
     assert checkpoint.load(last)["step"] == step
-    assert train_newest(runs) == 0
+    assert runs.resume() == 0
     assert_identical(whole, runs.run())
 
 
-def train_newest(runs: Runs) -> int:
-    import train
-
-    return train.main(["--resume"])
-
-
+@pytest.mark.slow
 def test_interrupted_at_every_step(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the keyboard, resumed, and again; with other numbers of workers."""
     with monkeypatch.context() as patch:
@@ -97,8 +93,6 @@ def test_save_and_go_on(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
 def test_in_another_folder_with_the_data_elsewhere(
     whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import shutil
-
     with monkeypatch.context() as patch:
         at_step(patch, STEPS + 1, send(signal.SIGTERM))
         assert runs("--warmup-epochs 0.5") == 143
@@ -112,8 +106,6 @@ def test_in_another_folder_with_the_data_elsewhere(
 
 
 def test_other_data_is_refused(runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
-    import shutil
-
     shutil.copytree(runs.faces.parent / "faces", tmp_path / "pictures")
     yaml = tmp_path / "elsewhere.yaml"
     yaml.write_text(runs.faces.read_text().replace(str(runs.faces.parent / "faces"), str(tmp_path / "pictures")))
@@ -145,6 +137,7 @@ def test_flags_that_cannot_change_are_refused_by_name(whole: Path, capsys, modul
     assert {"epochs", "device", "workers", "batch_size", "data", "force"} <= MAY_CHANGE
 
 
+@pytest.mark.slow
 def test_a_killed_process_with_save_steps(runs: Runs, whole: Path) -> None:
     """SIGKILL in the middle of a step, in a process of its own."""
     process = runs.child(runs.flags("--warmup-epochs 0.5 --save-steps 1"))
@@ -154,4 +147,4 @@ def test_a_killed_process_with_save_steps(runs: Runs, whole: Path) -> None:
     assert code == -signal.SIGKILL
     assert checkpoint.load(runs.run() / "weights" / "last.pt")["step"] > STEPS
     assert runs.resume(runs.run()) == 0
-    assert_identical(whole, runs.run(), but=(".options.run.save_steps", ".environment.threads"))
+    assert_identical(whole, runs.run(), but=(".options.run.save_steps",))

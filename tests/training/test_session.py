@@ -1,0 +1,125 @@
+"""One session, driven by hand: what a step takes in, what is refused, what a disk's refusal does."""
+
+from __future__ import annotations
+
+import copy
+import errno
+
+import pytest
+import torch
+
+from tests.trainer import Runs, is_finite, set_nan
+from training import options, start
+from training.meter import NonFiniteLoss
+from training.session import Session
+
+
+@pytest.fixture
+def make(runs: Runs):
+    """A new session in a folder of its own, from more flags."""
+
+    def build(text: str = "", **changed) -> Session:
+        return start.new(options.parse(runs.flags(text, **changed), "train.py", "")[0])
+
+    return build
+
+
+def epoch_of(run: Session):
+    """One epoch as train_one_epoch drives it; after each full group, before its step, yields the group's batches."""
+    run.model.train()
+    group = []
+    for batch in run.data.train.epoch(run.progress.epoch):
+        loss, terms = run.criterion(run.forward(batch), batch.targets)
+        run.scaler.scale(loss).backward()
+        run.count(terms, batch)
+        group.append(batch)
+        if run.group_is_complete():
+            yield group
+            group = []
+
+
+def test_no_picture_of_an_epoch_is_dropped(make) -> None:
+    """11 pictures in batches of 2, 4 batches a step: groups of 8 and 3, each gradient that of its pictures."""
+    run = make()
+    seen = []
+    for group in epoch_of(run):
+        model = copy.deepcopy(run.model).requires_grad_(True)
+        criterion = type(run.criterion)(model, run.criterion.gains)
+        expected = [torch.zeros_like(p) for p in model.parameters()]
+        for batch in group:
+            loss, _ = criterion(model(batch.images.float() / 255), batch.targets)
+            expected = [e + g for e, g in zip(expected, torch.autograd.grad(loss, model.parameters()), strict=True)]
+        for p, gradient in zip(run.model.parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-7)
+        run.step()
+        assert all(p.grad is None for p in run.model.parameters())
+        seen.append([i for batch in group for i in batch.indices.tolist()])
+    assert [len(group) for group in seen] == [8, 3]
+    assert sorted(sum(seen, [])) == list(range(11))
+    assert run.progress.step == run.steps_per_epoch == 2
+
+
+def test_a_step_is_taken_at_the_schedules_rate(make) -> None:
+    run = make("--lr-policy cosine --warmup-epochs 1")
+    for step, _ in enumerate(epoch_of(run)):
+        run.step()
+        assert run.rates() == run.schedule.values(step)
+        assert [g["lr"] for g in run.optimizer.param_groups] == [lr for lr, _ in run.schedule.values(step)]
+    assert run.ema.updates == 2
+
+
+def test_clipping_bounds_the_gradient(make) -> None:
+    run = make("--clip-grad 0.001 --optim-arg nesterov=false --momentum 0 --weight-decay 0 --warmup-epochs 0")
+    before = copy.deepcopy(run.model.state_dict())
+    next(iter(epoch_of(run)))
+    run.step()
+    lr = run.rates()[0][0]
+    moved = [(p - before[name]).norm() for name, p in run.model.named_parameters()]
+    assert float(torch.stack(moved).norm()) == pytest.approx(lr * 0.001, rel=1e-3)
+
+
+def test_nothing_that_is_not_finite_is_saved(make) -> None:
+    run = make()
+    run.save()
+    set_nan(run)
+    with pytest.raises(NonFiniteLoss, match=r"^weights are not finite after step -1; the last good checkpoint is .*pt"):
+        run.save()
+    assert is_finite(run.last)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_terms(make) -> None:
+    run = make()
+    batch = next(iter(run.data.train.epoch(0)))
+    run.progress.step = 7
+    run.count(torch.tensor([0.5, float("nan"), float("inf")]), batch)
+    with pytest.raises(NonFiniteLoss) as caught:
+        run.losses()
+    assert str(caught.value) == (
+        "loss is not finite at step 7 (box 0.5, obj nan, cls inf); no checkpoint was written yet; "
+        "try a lower --lr0, --clip-grad 10 or --dtype fp32"
+    )
+
+
+def test_state_comes_back(make) -> None:
+    run = make("--optim adamw")
+    for _ in epoch_of(run):
+        run.step()
+    other = make("--optim adamw --seed 5")
+    other.restore(copy.deepcopy(run.state()))
+    from tests.trainer import differences
+
+    assert not [line for line in differences(run.state(), other.state()) if not line.startswith(".options")]
+
+
+def test_what_the_disk_refuses_is_remembered_until_it_takes_it(make, capsys) -> None:
+    run = make()
+    path = run.folder / "file"
+
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run.attempt(path, refuse)
+    run.attempt(run.folder / "other", lambda: None)
+    assert run.save_errors == {path: f"{path}: could not be saved (No space left on device)"}
+    run.attempt(path, lambda: None)
+    assert not run.save_errors
