@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from schedulers.range_test import RangeTest, plot_range_test, write_csv
 from training import options, start
@@ -15,8 +15,12 @@ from training.options import Options
 from utils import log
 from utils.config import option
 from utils.errors import UserError
+from utils.folders import numbered
 
 LOGGER = logging.getLogger("anneal")
+# what the printed lines set themselves, and what only this program knows
+DROPPED = {"--lr0", "--lr-policy", "--scheduler", "--cos-lr", "--lr-arg", "--project", "--name"}
+DROPPED |= {"--start", "--end", "--steps", "--mode"}
 
 
 @dataclass
@@ -40,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "project" not in asked.given:
             asked.run.project = "runs/lr_find"
         asked.hyp.lr0 = None  # the test sets the rate
-        run = start.new(asked)
-        result = find_rate(run, find.start, find.end, find.steps, find.mode)
+        result = find_rate(start.prepare(asked), find.start, find.end, find.steps, find.mode)
+        folder = numbered(asked.run.project, asked.run.name, asked.run.exist_ok)
     except UserError as error:
         LOGGER.error(str(error))
         return 2
-    write_csv(result, run.folder / "lr_find.csv")
-    plot_range_test(result, run.folder / "lr_find.png")
-    LOGGER.info(f"{result.outcome}\ncurve: {run.folder / 'lr_find.png'}, numbers: {run.folder / 'lr_find.csv'}")
+    write_csv(result, folder / "lr_find.csv")
+    plot_range_test(result, folder / "lr_find.png")
+    LOGGER.info(f"{result.outcome}\ncurve: {folder / 'lr_find.png'}, numbers: {folder / 'lr_find.csv'}")
     for line in suggestions(result, asked, argv):
         LOGGER.info(line)
     return 0 if result.max_lr is not None else 1
@@ -57,13 +61,12 @@ def suggestions(result: RangeTest, asked: Options, argv: Sequence[str]) -> list[
     """Ready-to-run lines of train.py for onecycle, clr and sgdr, with the other flags as they were given."""
     if result.max_lr is None:
         return []
-    kept = _without(
-        argv, {"--start", "--end", "--steps", "--mode", "--lr0", "--lr-policy", "--lr-arg", "--project", "--name"}
-    )
-    line = " ".join(["python", str(Path("train.py")), *kept])
+    kept = _without(argv, DROPPED)
+    line = shlex.join(["python", "train.py", *kept])
+    ramping = shlex.join(["python", "train.py", *_without(kept, {"--warmup-epochs", "--lrf"})])
     return [
-        f"{line} --lr-policy onecycle --lr0 {result.max_lr:.3g}",
-        f"{line} --lr-policy clr --lr0 {result.max_lr:.3g} --lr-arg base_lr={result.base_lr:.3g}",
+        f"{ramping} --lr-policy onecycle --lr0 {result.max_lr:.3g}",
+        f"{ramping} --lr-policy clr --lr0 {result.max_lr:.3g} --lr-arg base_lr={result.base_lr:.3g}",
         f"{line} --lr-policy sgdr --lr0 {result.steepest:.3g}",
     ]
 

@@ -105,18 +105,15 @@ def shared_args(policies: Sequence[str], pairs: Sequence[str]) -> dict[str, dict
 
 def read_checkpoint(path: Path) -> tuple[Schedule, int]:
     """A run's schedule and the step it stands at, its plug-ins imported first; UserError for a file without them."""
-    import torch
+    from utils import checkpoint  # torch takes seconds to start, which a plot does not need
 
-    if not path.is_file():
-        raise UserError(f"--from {path}: no such file; give a run's weights/last.pt")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        facts, step = checkpoint["schedule"], checkpoint["step"]
-    except Exception as error:  # torch names no narrower class for a file it cannot read
-        raise UserError(f"--from {path}: holds no schedule ({type(error).__name__}); give a run's last.pt") from error
-    for module in checkpoint.get("plugins") or []:
+    state = checkpoint.load(path)
+    if not isinstance(state.get("schedule"), dict):
+        raise UserError(f"--from {path}: holds no schedule; give a run's weights/last.pt")
+    for module in state.get("plugins") or []:
         import_plugin(module)
-    return from_facts(facts, stand_in(facts["lr0"], facts["momentum"])), step
+    facts = state["schedule"]
+    return from_facts(facts, stand_in(facts["lr0"], facts["momentum"])), state["step"]
 
 
 if __name__ == "__main__":

@@ -24,15 +24,19 @@ MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "ca
 
 def new(options: Options) -> Session:
     """Build a new run. Its folder is made last, when nothing the user gave can fail any more."""
+    session = prepare(options)
+    session.folder = folder.create(options.run.project, options.run.name, options.run.exist_ok)
+    return session
+
+
+def prepare(options: Options) -> Session:
+    """A new run without a folder."""
     device = select_device(options.run.device)
     dtype = select_dtype(options.run.dtype, device)
     find = options.hyp.lr0 == "find"
     options.hyp.lr0 = None if find else options.hyp.lr0
     session = assemble(options, device, dtype)
-    if find:
-        session = with_found_rate(session)
-    session.folder = folder.create(options.run.project, options.run.name, options.run.exist_ok)
-    return session
+    return with_found_rate(session) if find else session
 
 
 def assemble(

@@ -125,7 +125,7 @@ def test_the_guide_states_the_defaults():
 
 def use(folder: Path, *plugins: str) -> str:
     command = [sys.executable, "-c", USE, *plugins]
-    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

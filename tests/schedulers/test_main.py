@@ -6,11 +6,11 @@ import csv
 from pathlib import Path
 
 import pytest
-import torch
 
 import schedulers
 from schedulers.__main__ import main, stand_in
 from schedulers.plot import MOST_POINTS, curve, plot
+from utils import checkpoint
 
 RUN = ["--epochs", "30", "--steps-per-epoch", "36"]
 
@@ -48,7 +48,7 @@ def test_table_holds_every_step_warm_up_included(tmp_path: Path) -> None:
         (["sgdr", "linear", "--lr-arg", "pct_start=0.3"], "no option 'pct_start' in sgdr, linear"),
         (["linear", "--epochs", "0"], "total_steps=0"),
         (["linear", "--plugin", "no.such"], "plug-in 'no.such' failed to import"),
-        (["--from", "missing.pt"], "no such file"),
+        (["--from", "missing.pt"], "no such checkpoint"),
     ],
 )
 def test_mistakes_are_one_line(args: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_a_runs_own_schedule(tmp_path: Path) -> None:
     decay = schedulers.NormalisedDecay(0.05, batch=64, images=1280)
     schedule = schedulers.Schedule(policy, stand_in(0.02, 0.9), 10, wd_norm=decay)
     last = tmp_path / "last.pt"
-    torch.save({"schedule": schedulers.facts(schedule), "step": 77, "plugins": []}, last)
+    checkpoint.save(last, {"schedule": schedulers.facts(schedule), "step": 77, "plugins": []})
     out, table = tmp_path / "own.png", tmp_path / "own.csv"
     assert main(["--from", str(last), "linear", "--out", str(out), "--csv", str(table)]) == 0
     rows = read(table)
@@ -77,10 +77,10 @@ def test_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixt
     for content in (b"text", b""):
         (tmp_path / "x.pt").write_bytes(content)
         assert main(["--from", str(tmp_path / "x.pt")]) == 2
-        assert "holds no schedule" in capsys.readouterr().err
-    torch.save({"model": {}}, tmp_path / "x.pt")
+        assert "x.pt: not a readable checkpoint" in capsys.readouterr().err
+    checkpoint.save(tmp_path / "x.pt", {"model": {}})
     assert main(["--from", str(tmp_path / "x.pt")]) == 2
-    assert "holds no schedule (KeyError)" in capsys.readouterr().err
+    assert "holds no schedule; give a run's weights/last.pt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["clr", "cosine", "linear", "onecycle", "sgdr"])

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import schedulers
+from utils import checkpoint
 from utils.errors import UserError
 
 ROOT = Path(schedulers.__file__).parents[1]
@@ -94,7 +94,7 @@ def test_a_runs_schedule_remembers_its_plugins(tmp_path: Path) -> None:
     (tmp_path / "my_policies.py").write_text(POLICY.replace("NAME", "mine"))
     facts = {"policy": "mine", "options": {"k": 4.0}, "total_steps": 10, "steps_per_epoch": 5, "lr0": 0.01}
     facts |= {"momentum": None, "warmup_steps": 0, "warmup_bias_lr": 0.1, "warmup_momentum": 0.8, "wd_norm": None}
-    torch.save({"schedule": facts, "step": 5, "plugins": ["my_policies"]}, tmp_path / "last.pt")
+    checkpoint.save(tmp_path / "last.pt", {"schedule": facts, "step": 5, "plugins": ["my_policies"]})
     command = f"--from {tmp_path / 'last.pt'} --out {tmp_path / 'lr.png'} --csv {tmp_path / 'lr.csv'}"
     ran = python(command, tmp_path, ROOT, module=True)
     assert ran.returncode == 0, ran.stderr

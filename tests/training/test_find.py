@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,12 @@ def test_a_data_set_smaller_than_a_batch(runs: Runs, capsys) -> None:
 
 @pytest.mark.slow
 def test_the_printed_lines_can_be_run(runs: Runs, confident: Path, capsys) -> None:
-    flags = f"--weights {confident} --obj 100 --optim adamw --steps 40 --start 1e-5"
-    assert lr_find.main(runs.flags(flags)) == 0
+    flags = f"--weights {confident} --obj 100 --optim adamw --steps 40 --start 1e-5 --lrf 0.1 --cos-lr"
+    assert lr_find.main([*runs.flags(flags), "--warmup-epochs=1"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("python train.py ")]
     assert len(lines) == 3
     for line, policy in zip(lines, ("onecycle", "clr", "sgdr"), strict=True):
-        asked, _ = options.parse(line.split()[2:], "train.py", "")
+        asked, _ = options.parse(shlex.split(line)[2:], "train.py", "")
         assert (asked.run.lr_policy, asked.run.optim, asked.run.weights) == (policy, "adamw", str(confident))
         assert 1e-5 < asked.hyp.lr0 < 10
 
