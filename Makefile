@@ -7,7 +7,7 @@ OUT    := runs/train/sample
 .PHONY: train test test-fast lint format clean
 
 train: $(VENV)/.run  ## Train a mask detector on the built-in sample, in minutes on two CPU cores
-	$(BIN)/python train.py --data mask.yaml --hyp sample.yaml --cfg yolov5n --lr-policy sgdr --imgsz 224 --epochs 30 \
+	$(BIN)/python train.py --data mask.yaml --hyp small.yaml --cfg yolov5n --lr-policy sgdr --imgsz 224 --epochs 30 \
 	    --batch-size 16 --nbs 16 --name sample
 	@echo "Pictures, curves and weights: runs/train/ (the newest folder called sample*)"
 

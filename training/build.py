@@ -51,7 +51,7 @@ def image_size(size: int, stride: int = 32) -> int:
     return rounded
 
 
-def load_data(options: Options, *, pin: bool = False) -> Data:
+def load_data(options: Options, *, pin: bool = False, render_sample: bool = True) -> Data:
     """Index both parts of the data set, decode what stays resident, and build the loaders.
 
     Writes what was resolved (image size, batch) back into the options. Raises UserError for a data set that cannot
@@ -59,7 +59,7 @@ def load_data(options: Options, *, pin: bool = False) -> Data:
     """
     run = options.run
     run.imgsz = image_size(run.imgsz)
-    dataset = load_dataset(run.data)
+    dataset = load_dataset(run.data, render_sample)
     common = {"root": dataset.root, "single_class": run.single_cls}
     train_index = build_index(dataset.train, dataset.classes, desc="train", **common)
     val_index = build_index(dataset.val, dataset.classes, desc="val", **common)

@@ -46,7 +46,7 @@ def assemble(
     run = options.run
     if run.deterministic:
         torch.use_deterministic_algorithms(True)
-    data = build.load_data(options, pin=device.type == "cuda")
+    data = build.load_data(options, pin=device.type == "cuda", render_sample=layout is None)
     model = build.build_model(options, data, device, layout)
     accumulate = max(1, round(run.nbs / run.batch_size))
     optimizer = build.build_optimizer(options, model, accumulate)
@@ -80,6 +80,14 @@ def resume(asked: Options) -> Session:
     state = checkpoint.load(path)
     if state.get("kind") != "run":
         raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
+    try:
+        return _take_up(path, state, asked)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint") from error
+
+
+def _take_up(path: Path, state: dict[str, Any], asked: Options) -> Session:
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
     old = asdict(options.run)

@@ -1,0 +1,123 @@
+"""Dataclasses as command lines and as mappings from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from utils import config
+from utils.config import option
+from utils.errors import UserError
+
+
+@dataclass
+class Size:
+    """How large.
+
+    The rest of the docstring is for programmers.
+    """
+
+    image_width: int = option(640, "in pixels, 100 % of it", aliases=("--img",))
+    share: float = option(0.5, "of the whole")
+    note: str | None = option(None, "any text")
+    layers: list[int] = option([], "which")
+    quick: bool = option(False, "less care")
+    kind: str = option("a", "which one", choices=lambda: ["alpha", "a", "beta"], type=str.lower)
+    cache: str = option("auto", "where", choices=("auto", "ram"), const="ram")
+    hidden: int = option(3, "not a flag", flag=False)
+
+
+@dataclass
+class Name:
+    """What it is called."""
+
+    name: str = option("exp", "the name")
+
+
+def parse(text: str, **options) -> tuple[list, set[str]]:
+    return config.parse([Size, Name], text.split(), prog="prog", description="Does it.", **options)
+
+
+def test_defaults_and_what_was_given() -> None:
+    (size, name), given = parse("")
+    assert (size, name, given) == (Size(), Name(), set())
+    (size, name), given = parse("--img 64 --share 1e-3 --layers 1 2 --layers 3 --quick --name x --kind BETA --note n")
+    assert size == Size(64, 1e-3, "n", [1, 2, 3], True, "beta")
+    assert name == Name("x")
+    assert given == {"image_width", "share", "layers", "quick", "name", "kind", "note"}
+    assert Size().layers is not Size().layers
+
+
+def test_a_flag_given_at_its_default_counts_as_given() -> None:
+    assert parse("--image-width 640")[1] == {"image_width"}
+
+
+def test_a_value_that_may_be_left_out() -> None:
+    assert parse("--cache --quick")[0][0].cache == "ram"
+    assert parse("--cache auto")[0][0].cache == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--imaeg-width 3", "unknown argument '--imaeg-width'; did you mean '--image-width'?"),
+        ("--image 3", "unknown argument '--image'; did you mean"),
+        ("--zzz=1", "unknown argument '--zzz=1'; see --help"),
+        ("stray", "unknown argument 'stray'; flags start with --"),
+        ("--hidden 4", "unknown argument '--hidden'"),
+        ("--kind alfa", "argument --kind: unknown value 'alfa'; did you mean 'alpha'? known: a, alpha, beta"),
+        ("--cache disk", "argument --cache: unknown value 'disk'; known: auto, ram"),
+        ("--image-width 1.5", "argument --image-width/--img: invalid int value: '1.5'"),
+        ("--share", "argument --share: expected one argument"),
+    ],
+)
+def test_mistakes_are_one_line(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_flags_that_are_refused_with_a_reason() -> None:
+    for text in ("--evolve", "--evolve=3", "--img 3 --evolve 5"):
+        with pytest.raises(UserError, match=r"^--evolve is not offered: because$"):
+            parse(text, refused={"--evolve": "because"})
+
+
+def test_help_names_groups_defaults_and_choices(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse("--help")
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("Does it.", "How large:", "What it is called:", "100 % of it (default 640)", "alpha|a|beta", "--img"):
+        assert part in text
+    assert "programmers" not in text
+
+
+def test_from_a_mapping() -> None:
+    made = config.from_mapping(Size, {"image_width": 3, "share": "1e-3", "note": None, "layers": 4, "kind": "a"}, "f")
+    assert made == Size(3, 0.001, None, [4], kind="a")
+    assert type(config.from_mapping(Size, {"share": 1}, "f").share) is float
+    assert config.from_mapping(Size, {"old": 1}, "f", ignored={"old": "gone"}) == Size()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"imag_width": 1}, "f.yaml: unknown key 'imag_width'; did you mean 'image_width'?"),
+        ({3: 1}, "f.yaml: unknown key '3'; known: cache"),
+        ({"image_width": 1.5}, "f.yaml: image_width is 1.5; it must be of type int"),
+        ({"image_width": True}, "f.yaml: image_width is True; it must be of type int"),
+        ({"image_width": None}, "f.yaml: image_width is None; it must be of type int"),
+        ({"share": "half"}, "f.yaml: share is 'half'; it must be of type float"),
+        ({"quick": 1}, "f.yaml: quick is 1; it must be of type bool"),
+        ({"quick": "no"}, "f.yaml: quick is 'no'; it must be of type bool"),
+        ({"layers": ["x"]}, "f.yaml: layers is 'x'; it must be of type int"),
+        ({"kind": [1]}, "f.yaml: kind is [1]; it must be of type str"),
+    ],
+)
+def test_mistakes_in_a_mapping_are_one_line(values: dict, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config.from_mapping(Size, values, "f.yaml")
+    assert str(caught.value).startswith(message)

@@ -1,0 +1,79 @@
+"""Which device, which number format; what has to stay the same for identical runs."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+
+from utils import device as devices
+from utils.errors import UserError
+
+CPU = torch.device("cpu")
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU")
+
+
+@NO_GPU
+def test_auto_without_a_gpu_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert devices.select_device() == CPU
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "NO GPU FOUND" in caplog.text
+    caplog.clear()
+    assert devices.select_device(" CPU ") == CPU
+    assert not caplog.records
+
+
+@NO_GPU
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "0", "cuda:7", "mps"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^--device {name}: .*; use --device auto or cpu$"):
+        devices.select_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("gpu", "unknown"), ("cuda:x", "unknown"), ("-1", "unknown"), ("0,1", "trains on one device")]
+)
+def test_names_that_mean_nothing(name: str, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        devices.select_device(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_by_each_of_its_names() -> None:
+    for name in ("auto", "cuda", "cuda:0", "0"):
+        assert devices.select_device(name) == torch.device("cuda", 0)
+    with pytest.raises(UserError, match="the GPUs here are cuda:0"):
+        devices.select_device(f"cuda:{torch.cuda.device_count()}")
+    assert devices.select_dtype("auto", torch.device("cuda", 0)) in (torch.bfloat16, torch.float16)
+    assert devices.grad_scaler(torch.device("cuda", 0), torch.float16).is_enabled()
+
+
+def test_number_formats() -> None:
+    for name, dtype in devices.DTYPES.items():
+        assert devices.dtype_name(dtype) == name
+    assert devices.select_dtype("bf16", CPU) == torch.bfloat16
+    assert devices.select_dtype("auto", CPU) in (torch.bfloat16, torch.float32)
+    with pytest.raises(UserError, match="needs a GPU"):
+        devices.select_dtype("fp16", CPU)
+
+
+def test_autocast_casts_and_fp32_does_nothing() -> None:
+    a = torch.ones(2, 2)
+    with devices.autocast(CPU, torch.bfloat16):
+        assert (a @ a).dtype == torch.bfloat16
+    assert isinstance(devices.autocast(CPU, torch.float32), contextlib.nullcontext)
+    assert not devices.grad_scaler(CPU, torch.bfloat16).is_enabled()
+
+
+def test_the_environment_is_plain_values() -> None:
+    """A checkpoint holds it: anything but a plain type would not be read back."""
+    found = devices.environment(CPU)
+    assert {type(value) for value in found.values()} <= {str, int}
+    assert found["threads"] == torch.get_num_threads()
+    assert found["torch"] == torch.__version__
+
+
+def test_memory_of_this_process() -> None:
+    assert 0.05 < devices.memory_gb(CPU) < 100
