@@ -2,14 +2,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-OUT    := runs/train/sample
 
 .PHONY: train test test-fast lint format clean
 
 train: $(VENV)/.run  ## Train a mask detector on the built-in sample, in minutes on two CPU cores
-	$(BIN)/python train.py --data mask.yaml --hyp small.yaml --cfg yolov5n --lr-policy sgdr --imgsz 224 --epochs 30 \
-	    --batch-size 16 --nbs 16 --name sample
-	@echo "Pictures, curves and weights: runs/train/ (the newest folder called sample*)"
+	$(BIN)/python train.py --data mask.yaml --hyp small.yaml --cfg yolov5n --imgsz 224 --batch-size 16 --nbs 16 \
+	    --epochs 30 --optim adamw --lr0 0.003 --lr-policy sgdr --name sample
+	@echo "Curves, pictures and weights are in runs/train/, in the newest folder called sample"
 
 test: $(VENV)/.dev lint  ## All tests, the slow ones included
 	$(BIN)/python -m pytest -q

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from pathlib import Path
@@ -84,6 +83,7 @@ def test_saved_settings_make_the_same_run(runs: Runs) -> None:
     assert_identical(runs.run(), runs.run("exp2"), but=(".options.run.hyp", ".options.run.name"))
 
 
+@pytest.mark.slow
 def test_numbers_names_and_saves(runs: Runs) -> None:
     assert runs("--save-period 1 --name a", epochs=2) == 0
     assert runs("--nosave --name a", epochs=1) == 0
@@ -186,18 +186,6 @@ def test_signals_in_a_process_of_its_own(runs: Runs, number: int) -> None:
     state = checkpoint.load(runs.run() / "weights" / "last.pt")
     assert len(rows(runs.run() / "lr.csv")) == state["step"]
     assert runs.resume(runs.run(), f"--epochs {state['epoch'] + 1}") == 0
-
-
-def test_a_second_signal_stops_at_once(runs: Runs) -> None:
-    pid = os.fork()
-    if pid == 0:  # the handler ends the process without unwinding: it needs one of its own
-        from utils.signals import Wishes
-
-        with Wishes():
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 143
 
 
 def test_plugins_work_end_to_end_and_are_remembered(runs: Runs, monkeypatch, tmp_path: Path) -> None:

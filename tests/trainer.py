@@ -88,7 +88,7 @@ def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[Session], None]
 
     def and_act(self: Session) -> None:
         done(self)
-        if self.progress.step == step:
+        if self.progress.step == step and self.folder != Path():  # a range test steps on copies without a folder
             act(self)
 
     patch.setattr(Session, "step", and_act)

@@ -36,7 +36,7 @@ def test_each_cycle_leaves_weights_and_a_row(policy, flags, options, runs: Runs,
         held[self.progress.step] = {k: v.clone() for k, v in self.ema.model.state_dict().items()}
 
     monkeypatch.setattr(Session, "step", step)
-    assert runs(f"--lr-policy {policy} {flags}", nbs=2, epochs=2) == 0
+    assert runs(f"--lr-policy {policy} {flags} --single-cls", nbs=2, epochs=2) == 0
     table = rows(runs.run() / "cycles.csv")
     assert [(row["cycle"], row["step"], row["epoch"]) for row in table] == [
         (k + 1, end, pytest.approx(end / PER_EPOCH, rel=1e-5)) for k, end in enumerate(ends)
@@ -57,6 +57,7 @@ def test_a_policy_without_cycles_leaves_none(runs: Runs) -> None:
     assert not (runs.run() / "cycles.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_longer_run_keeps_counting(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         at_step(patch, 4, send(signal.SIGTERM))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 import lr_find
-from tests.trainer import Runs, assert_identical, differences, rows
+from tests.trainer import Runs, assert_identical, at_step, differences, rows, send
 from training import options, start
 from training.find import find_rate, peak_of
 from utils import checkpoint
@@ -89,12 +90,16 @@ def test_the_printed_lines_can_be_run(runs: Runs, confident: Path, capsys) -> No
 
 @pytest.mark.slow
 def test_find_and_the_number_it_found_are_the_same_run(runs: Runs, confident: Path, monkeypatch) -> None:
+    """The one with the test is interrupted and resumed too: the rate is remembered, the test not run again."""
     found = {}
     monkeypatch.setattr(start, "peak_of", lambda result, policy: found.setdefault(policy, peak_of(result, policy)))
     flags = f"--weights {confident} --obj 100 --optim adamw --lr-policy clr"
-    assert runs(f"{flags} --lr0 find --project found", epochs=2) == 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, send(signal.SIGTERM))
+        assert runs(f"{flags} --lr0 find --project found", epochs=2, nbs=2) == 143
     rate = found["clr"]
+    assert runs.resume(runs.folder / "found" / "exp") == 0
     assert checkpoint.load(runs.folder / "found" / "exp" / "weights" / "last.pt")["options"]["hyp"]["lr0"] == rate
-    assert runs(f"{flags} --lr0 {rate!r} --project given", epochs=2) == 0
+    assert runs(f"{flags} --lr0 {rate!r} --project given", epochs=2, nbs=2) == 0
     assert_identical(runs.folder / "found" / "exp", runs.folder / "given" / "exp", (".options.run.project",))
     assert max(row["x/lr1"] for row in rows(runs.folder / "found" / "exp" / "lr.csv")) <= rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,17 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.loader import ValLoader
 from tests.trainer import Killed, Runs, assert_identical, at_step, differences, interrupt, kill, rows, send, wait_for
 from training.start import MAY_CHANGE
 from utils import checkpoint
 
+FLAGS = "--warmup-epochs 0.5 --single-cls"  # of one class something is found, so that there is a best epoch
 STEPS = 2  # steps of an epoch: 11 pictures in batches of 2 are 6, accumulated by 4 to a full group and a tail
 
 
 @pytest.fixture(scope="module")
 def whole(module_runs: Runs) -> Path:
     """A run of 3 epochs, 6 steps, that nothing interrupted: linear, with warm-up, accumulation and a tail."""
-    assert module_runs("--warmup-epochs 0.5") == 0
+    assert module_runs(FLAGS) == 0
+    assert checkpoint.load(module_runs.run() / "weights" / "last.pt")["best_fitness"] > 0
     return module_runs.run()
 
 
@@ -33,16 +37,20 @@ def test_the_compare_helper_sees_one_bit() -> None:
     assert differences({"a": 1}, {"b": 1}) == [": keys ['a', 'b']"]
 
 
+@pytest.mark.slow
 def test_twice_the_same_run(whole: Path, runs: Runs) -> None:
-    assert runs("--warmup-epochs 0.5") == 0
+    assert runs(FLAGS) == 0
     assert_identical(whole, runs.run())
 
 
-@pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS + 1, 3 * STEPS])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("step", [STEPS, 2 * STEPS + 1, *(pytest.param(s, marks=SLOW) for s in (1, 3 * STEPS))])
 def test_stopped_by_a_signal(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, step: int, capsys) -> None:
     with monkeypatch.context() as patch:
         at_step(patch, step, send(signal.SIGTERM))
-        assert runs("--warmup-epochs 0.5") == 143
+        assert runs(FLAGS) == 143
     last = runs.run() / "weights" / "last.pt"
     assert f"stopped by SIGTERM; go on with: python train.py --resume {last.relative_to(runs.folder)}" in (
         capsys.readouterr().out
@@ -57,7 +65,7 @@ def test_interrupted_at_every_step(whole: Path, runs: Runs, monkeypatch: pytest.
     """By the keyboard, resumed, and again; with other numbers of workers."""
     with monkeypatch.context() as patch:
         at_step(patch, 1, send(signal.SIGINT))
-        assert runs("--warmup-epochs 0.5") == 130
+        assert runs(FLAGS) == 130
     for step in range(2, 3 * STEPS):
         with monkeypatch.context() as patch:
             at_step(patch, step, send(signal.SIGINT))
@@ -71,7 +79,7 @@ def test_killed_without_warning(whole: Path, runs: Runs, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         at_step(patch, 2 * STEPS + 1, kill)
         with pytest.raises(Killed):
-            runs("--warmup-epochs 0.5")
+            runs(FLAGS)
     assert checkpoint.load(runs.run() / "weights" / "last.pt")["epoch"] == 2
     assert len(rows(runs.run() / "lr.csv")) == 2 * STEPS
     assert runs.resume(runs.run()) == 0
@@ -83,9 +91,26 @@ def test_save_and_go_on(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
         at_step(patch, STEPS + 1, send(signal.SIGUSR1))
         at_step(patch, STEPS + 2, kill)
         with pytest.raises(Killed):
-            runs("--warmup-epochs 0.5")
+            runs(FLAGS)
     state = checkpoint.load(runs.run() / "weights" / "last.pt")
     assert (state["epoch"], state["step"], state["batch"]) == (1, STEPS + 1, 4)
+    assert runs.resume(runs.run()) == 0
+    assert_identical(whole, runs.run())
+
+
+def test_stopped_in_a_validation(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is begun again by the resume, without a step more."""
+    with monkeypatch.context() as patch:
+        begun = ValLoader.__iter__
+
+        def begin(self: ValLoader):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return begun(self)
+
+        patch.setattr(ValLoader, "__iter__", begin)
+        assert runs(FLAGS) == 143
+    state = checkpoint.load(runs.run() / "weights" / "last.pt")
+    assert (state["epoch"], state["step"], state["batch"]) == (0, STEPS, 6)
     assert runs.resume(runs.run()) == 0
     assert_identical(whole, runs.run())
 
@@ -95,7 +120,7 @@ def test_in_another_folder_with_the_data_elsewhere(
 ) -> None:
     with monkeypatch.context() as patch:
         at_step(patch, STEPS + 1, send(signal.SIGTERM))
-        assert runs("--warmup-epochs 0.5") == 143
+        assert runs(FLAGS) == 143
     moved = tmp_path / "other" / "name"
     shutil.copytree(runs.run(), moved)
     shutil.copytree(runs.faces.parent / "faces", tmp_path / "pictures")
@@ -140,7 +165,7 @@ def test_flags_that_cannot_change_are_refused_by_name(whole: Path, capsys, modul
 @pytest.mark.slow
 def test_a_killed_process_with_save_steps(runs: Runs, whole: Path) -> None:
     """SIGKILL in the middle of a step, in a process of its own."""
-    process = runs.child(runs.flags("--warmup-epochs 0.5 --save-steps 1"))
+    process = runs.child(runs.flags(FLAGS + " --save-steps 1"))
     table = runs.run() / "lr.csv"
     wait_for(process, lambda: table.exists() and len(table.read_text().splitlines()) > STEPS + 2)
     code, _ = interrupt(process, signal.SIGKILL)

@@ -31,9 +31,8 @@ SETTINGS = [
     Setting("sgdw", "--optim sgdw --wd-norm 0.01 --lr-policy onecycle --rect", 3, "--workers 2"),
     Setting("adam", "--optim adam --freeze 10 --mixup 0.5 --degrees 10", 3),
     Setting("bf16", "--save-steps 2 --single-cls", 5, changed={"dtype": "bf16", "nbs": 4}),
-    Setting("find", "--lr0 find --lr-policy clr", 3, changed={"nbs": 2}),
 ]
-SLOW = {"adam", "bf16", "before a restart", "sgdw", "find"}
+SLOW = {"adam", "adamw", "bf16", "before a restart", "sgdw"}
 
 
 @pytest.mark.parametrize(
@@ -56,9 +55,9 @@ def test_resumed_run_is_the_same(setting: Setting, how: str, runs: Runs, monkeyp
     assert_identical(runs.folder / "whole" / "exp", runs.folder / "again" / "exp", but)
 
 
+@pytest.mark.slow
 def test_early_stopping(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Patience counts across an interruption; a run that it ended is finished, and can be extended."""
-    assert runs("--patience 2 --project whole --conf 1", epochs=9) == 2  # no such flag
     assert runs("--patience 2 --project whole", epochs=9) == 0
     assert len(rows(runs.folder / "whole" / "exp" / "results.csv")) == 3
     with monkeypatch.context() as patch:
@@ -100,6 +99,7 @@ def test_extending_a_finished_run(runs: Runs, capsys) -> None:
     assert (state["finished"], state["epoch"], state["options"]["run"]["epochs"]) == (True, 4, 4)
 
 
+@pytest.mark.slow
 def test_shortening_a_run(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     with monkeypatch.context() as patch:
         at_step(patch, 5, send(signal.SIGTERM))
