@@ -77,11 +77,11 @@ def test_interrupted_at_every_step(whole: Path, runs: Runs, monkeypatch: pytest.
 def test_killed_without_warning(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was done since the last save is done again: since the epoch's end, or since what --save-steps saved."""
     with monkeypatch.context() as patch:
-        at_step(patch, 2 * STEPS + 1, kill)
+        at_step(patch, 3 * STEPS, kill)
         with pytest.raises(Killed):
             runs(FLAGS)
     assert checkpoint.load(runs.run() / "weights" / "last.pt")["epoch"] == 2
-    assert len(rows(runs.run() / "lr.csv")) == 2 * STEPS
+    assert len(rows(runs.run() / "lr.csv")) == 2 * STEPS + 1  # one to be done again
     assert runs.resume(runs.run()) == 0
     assert_identical(whole, runs.run())
 
