@@ -21,6 +21,7 @@ LOGGER = logging.getLogger("anneal")
 # what the printed lines set themselves, and what only this program knows
 DROPPED = {"--lr0", "--lr-policy", "--scheduler", "--cos-lr", "--lr-arg", "--project", "--name"}
 DROPPED |= {"--start", "--end", "--steps", "--mode"}
+IDLE = {"resume", "force", "save_period", "save_steps"}
 
 
 @dataclass
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked, (find,) = options.parse(
             argv, "lr_find.py", "Learning-rate range test; see docs/schedules.md.", [FindOptions]
         )
+        idle = sorted(asked.given & IDLE)
+        if idle:
+            raise UserError(f"--{idle[0].replace('_', '-')} does nothing in a range test; leave it out")
         if "project" not in asked.given:
             asked.run.project = "runs/lr_find"
         asked.hyp.lr0 = None  # the test sets the rate
@@ -49,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         LOGGER.error(str(error))
         return 2
+    except KeyboardInterrupt:
+        return 130
     write_csv(result, folder / "lr_find.csv")
     plot_range_test(result, folder / "lr_find.png")
     LOGGER.info(f"{result.outcome}\ncurve: {folder / 'lr_find.png'}, numbers: {folder / 'lr_find.csv'}")
@@ -76,7 +82,7 @@ def _without(argv: Sequence[str], flags: set[str]) -> list[str]:
     kept, dropping = [], False
     for word in argv:
         if word.startswith("--"):
-            dropping = word.split("=")[0] in flags
+            dropping = word.split("=")[0].replace("_", "-") in flags
         if not dropping:
             kept.append(word)
     return kept

@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
         run = start.resume(asked) if asked.run.resume else start.new(asked)
         with folder.lock(run.folder), Wishes() as wishes:
+            if not asked.run.resume:
+                folder.clear(run.folder)
             log.setup(run.folder / "train.log")
             fit(run, wishes)
         for error in run.save_errors.values():
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         LOGGER.error(str(error))
         return 2
+    except KeyboardInterrupt:  # before the run took over the signals
+        LOGGER.warning("stopped before the first step; nothing to resume")
+        return 130
     except Interrupted as interrupted:
         LOGGER.warning(f"stopped by {interrupted}; go on with: python train.py --resume {run.last}")
         return 128 + interrupted.signum
@@ -45,13 +50,16 @@ def fit(run: Session, wishes: Wishes) -> Metrics | None:
     """Train every epoch that is left, keeping the best weights, and validate those at the end."""
     report = Report(run)
     report.start()
-    while not run.is_over():
-        train_one_epoch(run, report, wishes)
-        metrics = validate(run, wishes)
-        report.epoch(metrics)
-        run.end_epoch(metrics)
-        run.heed(wishes)
-    metrics = finish(run, report)
+    with report:
+        while not run.is_over():
+            train_one_epoch(run, report, wishes)
+            metrics = validate(run, wishes)
+            report.epoch(metrics)
+            run.end_epoch(metrics)
+            run.heed(wishes)
+    if run.progress.epoch < run.epochs:
+        LOGGER.info(f"stopped early: no better epoch in the last {run.options.run.patience} (--patience)")
+    metrics = finish(run, report, wishes)
     LOGGER.info(f"weights, tables and pictures are in {run.folder}")
     return metrics
 

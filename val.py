@@ -32,7 +32,7 @@ from utils.folders import numbered
 from utils.metrics import Metrics, evaluate_boxes
 from utils.nms import non_max_suppression
 from utils.observers import Pictures, TextLabels
-from utils.report import table
+from utils.report import table, write_csv
 from utils.speed import Speed
 
 __all__ = ["Observer", "Predictions", "evaluate", "evaluation_mode", "load_detector", "predictions"]
@@ -175,18 +175,14 @@ class Options:
 
     weights: list[str] = option([], "checkpoint; several are evaluated as one ensemble")
     data: str = option("", "data set YAML (default: the one the checkpoint was trained on)")
-    imgsz: int | None = option(
-        None, "size in pixels (default: the one it was trained at)", aliases=("--img", "--img-size")
-    )
-    batch_size: int = option(32, "pictures a forward pass", aliases=("--batch",))
-    conf_thres: float = option(0.001, "lowest score that counts")
-    iou_thres: float = option(0.6, "overlap from which NMS drops the lesser box")
-    max_det: int = option(300, "most detections a picture")
-    task: str = option(
-        "val", "part of the data set; speed: times at conf 0.25, IoU 0.45", choices=("val", "test", "train", "speed")
-    )
+    imgsz: int | None = option(None, "pixels (default: as it was trained)", aliases=("--img", "--img-size"), low=1)
+    batch_size: int = option(32, "pictures a forward pass", aliases=("--batch",), low=1)
+    conf_thres: float = option(0.001, "lowest score that counts", low=0, high=1)
+    iou_thres: float = option(0.6, "overlap from which NMS drops the lesser box", low=0, high=1)
+    max_det: int = option(300, "most detections a picture", low=1)
+    task: str = option("val", "part of the data; speed: times alone", choices=("val", "test", "train", "speed"))
     device: str = option("auto", "auto, cpu, mps, cuda:N")
-    workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
+    workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line", low=0)
     single_cls: bool = option(False, "all classes as one")
     verbose: bool = option(False, "a row for every class, however many there are")
     save_txt: bool = option(False, "write detections as label files")
@@ -203,14 +199,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, or 2 for a mistake."""
     log.setup()
     try:
-        (options,), _ = config.parse(
+        (options,), given = config.parse(
             [Options], argv, prog="val.py", description="Evaluate a checkpoint; see README.md.", refused=REFUSED
         )
+        _check_idle(options, given)
         run(options)
         return 0
     except UserError as error:
         LOGGER.error(str(error))
         return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _check_idle(options: Options, given: set[str]) -> None:
+    """Refuse flags that would do nothing."""
+    if options.save_conf and not options.save_txt:
+        raise UserError("--save-conf goes with --save-txt alone; add that, or leave it out")
+    for name in ("conf_thres", "iou_thres", "noplots", "verbose"):
+        if options.task == "speed" and name in given:
+            raise UserError(f"--{name.replace('_', '-')} does nothing with --task speed; leave it out")
 
 
 def run(options: Options) -> Metrics:
@@ -242,13 +250,17 @@ def run(options: Options) -> Metrics:
         observers=observers,
         speed=speed,
     )
-    LOGGER.info(f"{table(metrics, names, options.verbose)}\n{speed}")
+    if timing:
+        speed.write_csv(folder / "speed.csv")
+    else:
+        LOGGER.info(table(metrics, names, options.verbose))
+        write_csv(metrics, names, folder / "metrics.csv")
     if options.save_json:
         _finish_json(coco, folder, options.max_det)
     if not (options.noplots or timing):
         plots.curves(metrics, names, folder)
         plots.confusion(matrix.matrix, names, folder / "confusion_matrix.png")
-    LOGGER.info(f"results are in {folder}")
+    LOGGER.info(f"{speed}\nresults are in {folder}")
     return metrics
 
 

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 _RENDERING = """{root} does not exist: drawing the built-in sample there and using it.
   The sample is drawn faces. It shows that everything works; what is learned from it does not carry over to photographs.
-  For the real set, download https://www.kaggle.com/datasets/andrewmvd/face-mask-detection, remove {root}, then
+  For the real set, download https://www.kaggle.com/datasets/andrewmvd/face-mask-detection; this replaces the sample:
     python -m data.convert voc PATH/TO/face-mask-detection --out {root} --val 0.15 --seed 0"""
 
 

@@ -116,7 +116,8 @@ def _explain(kind: int, row: np.ndarray, classes: int) -> str:
     if kind == _CLASS:
         return f"class {row[0]:g} is not a whole number from 0, skipped; correct the class"
     if kind == _UNKNOWN:
-        return f"class {row[0]:g} is beyond the {classes} names (0 to {classes - 1}), skipped; correct it or 'names'"
+        known = f"{classes} names (0 to {classes - 1})" if classes > 1 else "1 name (0)"
+        return f"class {row[0]:g} is beyond the {known}, skipped; correct it or 'names'"
     if kind == _OUTSIDE:
         return "a coordinate outside [0, 1], skipped; divide pixels by the picture's width and height"
     return "a width or height of zero or less, skipped; write the box's size"

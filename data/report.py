@@ -15,6 +15,11 @@ SHOWN = 10  # messages in the log; the report has all
 _MISMATCH = 0.1  # from this share of rows of unknown classes on, the names are at fault, not the rows
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """`1 box`, `1,200 boxes`."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def readable(text: str) -> str:
     """Text fit to print, from a path that may hold bytes which are no UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -60,17 +65,19 @@ class IndexReport:
 
     def summary(self) -> str:
         """One line: what there is, then only what was out of the ordinary."""
-        parts = [f"{self.pictures:,} pictures ({self.backgrounds:,} without boxes), {self.boxes:,} boxes"]
+        pictures = counted(self.pictures, "picture", "pictures")
+        parts = [f"{pictures} ({self.backgrounds:,} without boxes), {counted(self.boxes, 'box', 'boxes')}"]
         told = (
-            (self.skipped_pictures, "pictures skipped"),
-            (self.skipped_rows, "label rows skipped"),
-            (self.polygons, "polygons boxed"),
-            (self.clipped, "boxes clipped to their picture"),
-            (self.duplicates, "repeated rows dropped"),
+            (self.skipped_pictures, "picture skipped", "pictures skipped"),
+            (self.skipped_rows, "label row skipped", "label rows skipped"),
+            (self.polygons, "polygon boxed", "polygons boxed"),
+            (self.clipped, "box clipped to its picture", "boxes clipped to their picture"),
+            (self.duplicates, "repeated row dropped", "repeated rows dropped"),
         )
-        parts += [f"{count:,} {what}" for count, what in told if count]
+        parts += [counted(count, one, many) for count, one, many in told if count]
         if self.mismatch:
-            parts.append(f"'names' does not match the labels: {self.unknown_classes:,} rows are of classes beyond it")
+            rows = counted(self.unknown_classes, "row is of a class", "rows are of classes")
+            parts.append(f"'names' does not match the labels: {rows} beyond it")
         return "; ".join(parts)
 
     def tell(self, desc: str) -> None:
@@ -79,7 +86,8 @@ class IndexReport:
         for message in self.messages[:SHOWN]:
             LOGGER.warning("%s", message)
         if len(self.messages) > SHOWN:
-            LOGGER.warning("%s... and %d more such messages", prefix, len(self.messages) - SHOWN)
+            more = counted(len(self.messages) - SHOWN, "more such message", "more such messages")
+            LOGGER.warning("%s... and %s", prefix, more)
         LOGGER.log(logging.WARNING if self.mismatch else logging.INFO, "%s%s", prefix, self.summary())
         if not self.boxes:
             LOGGER.warning(

@@ -42,11 +42,18 @@ def build(
 
 
 def transfer(model: Detector, state: dict[str, Tensor]) -> tuple[int, int]:
-    """Copy the entries of `state` whose name and shape the model has; returns how many, and how many it has in all."""
+    """Copy the entries of `state` whose name and shape the model has.
+
+    Returns how many parameters fit, and how many there are. Where under a tenth fit, nothing is copied: it is another
+    network's state, whose counters and anchors alone would fit.
+    """
     own = model.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    model.load_state_dict(fitting, strict=False)
-    return len(fitting), len(own)
+    learned = [name for name, _ in model.named_parameters()]
+    fit = sum(name in fitting for name in learned)
+    if fit >= len(learned) / 10:
+        model.load_state_dict(fitting, strict=False)
+    return fit, len(learned)
 
 
 def freeze(model: Detector, layers: Iterable[int]) -> int:

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch.optim import Optimizer
 
 from optimizers.groups import describe_groups, parameter_groups
-from utils.errors import UserError, nearest
+from utils import options as arguments
+from utils.errors import UserError
+from utils.options import Option
 from utils.registry import Registry, import_siblings, load_entry_points
 
 __all__ = [
@@ -40,15 +41,6 @@ __all__ = [
 
 _REGISTRY = Registry("optimizer")
 _FIXED = ("groups", "lr", "momentum")  # what `build` hands every rule; the rest are options
-
-
-class Option(NamedTuple):
-    """One option of a rule: its name, its type as written, its default and one line of help."""
-
-    name: str
-    type: Any
-    default: Any
-    help: str
 
 
 def register(
@@ -103,54 +95,12 @@ def options(name: str) -> list[Option]:
 
 def describe(name: str) -> str:
     """What a rule is, its defaults, and a line an option."""
-    summary = (inspect.getdoc(_load().get(name)) or "").strip()
-    lines = [f"{name}: {summary.splitlines()[0] if summary else ''}"]
-    lines += [f"  {key}: {value}" for key, value in facts(name).items() if value != ""]
-    for option in options(name):
-        literal = typing.get_origin(option.type) is typing.Literal
-        kind = "|".join(typing.get_args(option.type)) if literal else getattr(option.type, "__name__", option.type)
-        lines.append(f"  {option.name}={option.default} ({kind}) {option.help}".rstrip())
-    return "\n".join(lines)
+    return arguments.describe(name, _load().get(name), facts(name), options(name))
 
 
 def parse_args(name: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """`["nesterov=false", "dampening=0.1"]` as typed options of the rule `name`.
-
-    Raises:
-        UserError: a pair without `=`, an option the rule does not have, or a value of the wrong type.
-    """
-    known = {option.name: option for option in options(name)}
-    parsed = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals:
-            raise UserError(f"--optim-arg {pair}: expected key=value, such as nesterov=false")
-        if key not in known:
-            raise UserError(f"--optim-arg {pair}: optimizer '{name}' has no option '{key}'; {nearest(key, known)}")
-        parsed[key] = _convert(f"--optim-arg {pair}", known[key].type, text.strip())
-    return parsed
-
-
-def _convert(where: str, kind: Any, text: str) -> Any:
-    """`text` as a value of `kind`: bool, int, float, str, a Literal of strings, or a union of these."""
-    if typing.get_origin(kind) is typing.Literal:
-        choices = typing.get_args(kind)
-        if text not in choices:
-            raise UserError(f"{where}: {nearest(text, choices)}")
-        return text
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if text.lower() == "none" and type(None) in typing.get_args(kind):
-            return None
-        kind = next(k for k in typing.get_args(kind) if k is not type(None))
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{where}: expected true or false")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise UserError(f"{where}: expected {kind.__name__}, got '{text}'") from error
+    """`["nesterov=false", "dampening=0.1"]` as typed options of the rule `name`; UserError for what cannot be read."""
+    return arguments.parse("--optim-arg", f"optimizer '{name}'", options(name), pairs)
 
 
 def build(

@@ -59,7 +59,7 @@ def describe_groups(optimizer: Optimizer) -> list[str]:
     for index, group in enumerate(optimizer.param_groups):
         params = group["params"]
         values = sum(p.numel() for p in params)
-        lr, decay = (_number(group[key]) for key in ("lr", "weight_decay"))
+        lr, decay = _number(group.get("initial_lr", group["lr"])), _number(group["weight_decay"])
         name = group.get("name", f"group {index}")
         lines.append(f"{name:8s} {len(params):4d} tensors {values:12,d} values  lr {lr:g}  weight_decay {decay:g}")
     return lines

@@ -14,8 +14,8 @@ A file dropped into this folder registers itself:
             return Point(self.factor)
 """
 
-from schedulers.options import describe, options, parse_args
-from schedulers.policy import Point, Policy, build, get, names, option, register, source
+from schedulers.options import describe, parse_args
+from schedulers.policy import Point, Policy, build, get, names, option, options, register, source
 from schedulers.schedule import NormalisedDecay, Schedule, facts, from_facts, warmup_steps
 from utils.registry import import_siblings
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedulers.schedule import Schedule
+from utils.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_POINTS = 20_000  # a picture shows no more
+MUCH = 0.4  # of a first cycle: a warm-up from this share on is told
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Curve:
     momentum: list[float | None]
     steps_per_epoch: int
     restarts: tuple[int, ...] = ()
+    note: str = ""
 
     @property
     def epochs(self) -> list[float]:
@@ -51,43 +54,51 @@ def curve(schedule: Schedule, label: str = "", most: int | None = MOST_POINTS) -
         momentum=[row[0][1] for row in rows],
         steps_per_epoch=policy.steps_per_epoch,
         restarts=policy.restarts,
+        note=_warmup_note(schedule),
     )
+
+
+def _warmup_note(schedule: Schedule) -> str:
+    """Says so where the warm-up leaves little of the first of several cycles."""
+    policy = schedule.policy
+    share = schedule.warmup_steps / policy.restarts[0] if policy.restarts else 0.0
+    return f"warm-up takes {min(share, 1):.0%} of {policy.name}'s first cycle" if share >= MUCH else ""
 
 
 def plot(out: Path, curves: Sequence[Curve], *, now: int | None = None) -> None:
     """Draw rates above, momentum below, over epochs. Groups that coincide are one line; `now` is a step to mark."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    rates, momenta = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+    drawing, (rates, momenta) = style.figure(8, 5.5, 2, 1, sharex=True, height_ratios=(2, 1))
+    top = _top(curves)
     for i, item in enumerate(curves):
-        _draw_rates(rates, item, f"C{i}", _top(curves))
+        _draw_rates(rates, item, style.colour(i), top)
         if any(value is not None for value in item.momentum):
-            momenta.plot(item.epochs, [_or_nan(value) for value in item.momentum], color=f"C{i}")
+            momenta.plot(item.epochs, [_or_nan(value) for value in item.momentum], color=style.colour(i))
         if len(item.restarts) <= 100:  # more would be a solid block
             for axes in (rates, momenta):
                 for step in item.restarts:
-                    axes.axvline(step / item.steps_per_epoch, color=f"C{i}", linestyle=":", linewidth=0.8)
+                    axes.axvline(step / item.steps_per_epoch, color=style.colour(i), linestyle=":", linewidth=0.8)
     if now is not None:
         at = now / curves[0].steps_per_epoch
-        momenta.axvline(at, color="k", linewidth=1)
-        rates.axvline(at, color="k", linewidth=1, label=f"now: step {now}")
-    rates.set(ylabel="learning rate", ylim=(0, 1.1 * _top(curves) or None))
+        momenta.axvline(at, color=style.INK, linewidth=1)
+        rates.axvline(at, color=style.INK, linewidth=1, label=f"now: step {now}")
+    style.title(rates, "Learning rate", "; ".join(item.note for item in curves if item.note))
+    style.title(momenta, "Momentum")
+    rates.set(ylim=(0, 1.1 * top or None))
     rates.yaxis.set_major_formatter("{x:.3g}")
-    rates.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
-    momenta.set(xlabel="epoch", ylabel="momentum")
-    figure.savefig(out, dpi=100)
+    momenta.set_xlabel("epoch", color=style.MUTED, fontsize=9)
+    drawing.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    style.save(drawing, out)
 
 
 def _draw_rates(axes: Axes, item: Curve, color: str, top: float) -> None:
     together: dict[tuple[float, ...], list[str]] = {}
     for name, values in item.lr.items():
         together.setdefault(tuple(values), []).append(name)
-    for style, (values, groups) in zip(cycle(("-", "--", "-.", ":")), together.items(), strict=False):
+    for dash, (values, groups) in zip(cycle(style.DASHES), together.items(), strict=False):
         label = item.label if len(together) == 1 else f"{item.label}: {', '.join(groups)}"
         if max(values) > top:
             label += f" (from {values[0]:g}, off the top)"
-        axes.plot(item.epochs, values, color=color, linestyle=style, label=label, linewidth=1.4)
+        axes.plot(item.epochs, values, color=color, linestyle=dash, label=label, linewidth=1.6)
 
 
 def _top(curves: Sequence[Curve]) -> float:

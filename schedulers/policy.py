@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from utils.errors import UserError, nearest
+from utils.options import Option, beyond, plain_type
 from utils.registry import Registry, load_entry_points
 
 # On a run this short a shape that does not fit becomes the nearest that does; on a longer one it is a mistake.
@@ -60,7 +60,7 @@ class Policy(ABC):
         self.validate()
 
     def _check(self, field: dataclasses.Field, value: Any) -> None:
-        kind, choices, optional = option_type(type(self), field.name)
+        kind, choices, optional = plain_type(_hints(type(self))[field.name])
         if value is None and optional:
             return
         if choices and value not in choices:
@@ -69,10 +69,8 @@ class Policy(ABC):
             return
         if not _is_number(value) or (kind is int and not isinstance(value, int)):
             raise self.refuse(f"{field.name}={value} must be {'a whole' if kind is int else 'a finite'} number")
-        for limit, (fits, words) in _LIMITS.items():
-            bound = field.metadata.get(limit)
-            if bound is not None and not fits(value, bound):
-                raise self.refuse(f"{field.name}={value} must be {words} {bound}")
+        if why := beyond(value, field.metadata):
+            raise self.refuse(f"{field.name}={value} {why}")
 
     def validate(self) -> None:
         """Raise `self.refuse(why)` where the options together cannot make a policy."""
@@ -162,26 +160,18 @@ def require_option(policy: type[Policy], key: str) -> None:
 
 
 @functools.cache
-def option_type(policy: type[Policy], key: str) -> tuple[type, tuple[Any, ...], bool]:
-    """An option's plain type, the values it may take (empty: any), and whether it may be None."""
-    hint = typing.get_type_hints(policy)[key]
-    optional = False
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        optional, hint = len(members) < len(typing.get_args(hint)), members[0]
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        return type(choices[0]), choices, optional
-    return hint, (), optional
+def _hints(policy: type[Policy]) -> dict[str, Any]:
+    return typing.get_type_hints(policy)
+
+
+def options(name: str) -> list[Option]:
+    """(name, type, default, help) of each option of a policy."""
+    policy = get(name)
+    return [
+        Option(field.name, _hints(policy)[field.name], field.default, field.metadata.get("help", ""))
+        for field in option_fields(policy)
+    ]
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_LIMITS: dict[str, tuple[Callable[[float, float], bool], str]] = {
-    "low": (lambda value, bound: value >= bound, "at least"),
-    "above": (lambda value, bound: value > bound, "above"),
-    "high": (lambda value, bound: value <= bound, "at most"),
-    "below": (lambda value, bound: value < bound, "below"),
-}

@@ -7,11 +7,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from utils.errors import UserError
+from utils.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DIVERGED = 4.0  # times its best: where a loss counts as diverged
 FEWEST = 10  # points that a curve needs before it says anything
@@ -35,6 +39,7 @@ class RangeTest:
     smoothed: tuple[float, ...]
     outcome: str
     mode: str = "exp"
+    diverged: bool = False
     steepest: float | None = None  # where the loss falls fastest: a rate for a policy that starts at its peak
     largest: float | None = None  # the largest rate at which it still falls, before its minimum
     falling: tuple[float, float] | None = None  # from too small to learn, to diverging
@@ -126,7 +131,7 @@ def _read(rates: np.ndarray, losses: np.ndarray, diverged: bool, steps: int, mod
         else:
             outcome = f"the loss never fell between {rates[0]:.3g} and {rates[-1]:.3g}; check the data, or end higher"
     as_floats = [tuple(float(v) for v in values) for values in (rates, losses, smoothed)]
-    return RangeTest(*as_floats, outcome=outcome, mode=mode, **found)
+    return RangeTest(*as_floats, outcome=outcome, mode=mode, diverged=bool(diverged), **found)
 
 
 def _suggest(rates: np.ndarray, curve: np.ndarray, low: int, diverged: bool, steps: int, mode: str) -> tuple[str, dict]:
@@ -156,13 +161,10 @@ def write_csv(result: RangeTest, out: Path) -> None:
 
 
 def plot_range_test(result: RangeTest, out: Path) -> None:
-    """Draw the curve, its three regions shaded (too small, falling, diverging) and the suggested rates marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(result.rates, result.losses, ".", color="0.6", markersize=4, label="loss of a step")
-    axes.plot(result.rates, result.smoothed, color="C0", label="smoothed")
+    """Draw the curve, its regions shaded (too small, falling, diverging) and the suggested rates marked."""
+    drawing, (axes,) = style.figure(8, 4.8)
+    axes.plot(result.rates, result.losses, ".", color=style.MUTED, alpha=0.6, markersize=4, label="loss of a step")
+    axes.plot(result.rates, result.smoothed, color=style.colour(0), linewidth=1.8, label="smoothed")
     if result.mode == "exp":
         axes.set_xscale("log")
     curve = np.array(result.smoothed)
@@ -173,14 +175,25 @@ def plot_range_test(result: RangeTest, out: Path) -> None:
     if len(result.rates) > 1:
         axes.set_xlim(result.rates[0], result.rates[-1])
     if result.falling is not None:
-        edges = [result.rates[0], *result.falling, result.rates[-1]]
-        for before, after, color, name in zip(
-            edges, edges[1:], ("C7", "C2", "C3"), ("too small", "falling", "diverging"), strict=False
-        ):
-            axes.axvspan(before, after, color=color, alpha=0.12, linewidth=0, label=name)
-        axes.axvline(result.steepest, color="C1", linestyle="--", label=f"steepest {result.steepest:.3g}")
-        axes.axvline(result.largest, color="C3", linestyle="--", label=f"max_lr {result.max_lr:.3g}")
-    axes.set(xlabel="learning rate", ylabel="loss")
-    axes.set_title(result.outcome, fontsize=9)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.savefig(out, dpi=110)
+        _mark(axes, result)
+    style.title(axes, "Learning-rate range test")
+    axes.set_xlabel(f"learning rate\n{result.outcome}", fontsize=9, color=style.MUTED)
+    axes.set_ylabel("loss", fontsize=9, color=style.MUTED)
+    drawing.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    style.save(drawing, out)
+
+
+def _mark(axes: Axes, result: RangeTest) -> None:
+    begins, lowest = result.falling
+    regions = [(result.rates[0], begins, style.FAINT, "too small"), (begins, lowest, style.colour(2), "falling")]
+    if result.diverged:
+        regions.append((lowest, result.rates[-1], style.colour(1), "diverging"))
+    for start, end, color, name in regions:
+        axes.axvspan(start, end, color=color, alpha=0.4 if color == style.FAINT else 0.13, linewidth=0, label=name)
+    same = result.steepest == result.max_lr
+    if not same:
+        axes.axvline(
+            result.steepest, color=style.colour(4), linestyle="--", linewidth=1.4, label=f"steepest {result.steepest:.3g}"
+        )
+    name = "max_lr and steepest" if same else "max_lr"
+    axes.axvline(result.max_lr, color=style.colour(1), linestyle="--", linewidth=1.4, label=f"{name} {result.max_lr:.3g}")

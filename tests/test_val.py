@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -190,7 +191,22 @@ def test_command_line_leaves_its_results(dataset, tmp_path, capsys):
     said = [float(word.strip(",")) for word in text.split("up to 300 a picture:")[1].split()[1:4:2]]
     assert said == pytest.approx(table_of(text)[-2:], abs=0.00051)
     assert val.main([*common, "--noplots"]) == 0
-    assert list((tmp_path / "runs" / "exp2").iterdir()) == []
+    assert [path.name for path in (tmp_path / "runs" / "exp2").iterdir()] == ["metrics.csv"]
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = {row.pop("class"): [float(value) for value in row.values()] for row in csv.DictReader(file)}
+    assert list(rows) == ["all", "red", "green"]
+    assert rows["all"] == pytest.approx(table_of(text), abs=0.00051)
+
+
+def test_speed_gives_times_and_no_scores(dataset, tmp_path, capsys):
+    flags = ["--weights", str(weights_of(tmp_path / "w.pt")), "--data", str(dataset), "--project", str(tmp_path / "r")]
+    assert val.main([*flags, "--device", "cpu", "--task", "speed"]) == 0
+    text = capsys.readouterr().out
+    assert "ms inference" in text
+    assert "mAP" not in text
+    lines = (tmp_path / "r" / "exp" / "speed.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["part", "load", "inference", "NMS"]
+    assert float(lines[2].split(",")[1]) > 0
 
 
 def test_an_ensemble_pools_the_boxes_of_its_members(dataset, tmp_path):
@@ -209,7 +225,7 @@ def test_mistakes_are_one_line(dataset, tmp_path, capsys):
     weights = str(weights_of(tmp_path / "w.pt"))
     other = str(weights_of(tmp_path / "other.pt", names=["cat", "dog", "cow"]))
     narrow = str(weights_of(tmp_path / "narrow.pt", classes=2, names=["red", "green"]))
-    data = ["--data", str(dataset), "--device", "cpu"]
+    data = ["--data", str(dataset), "--device", "cpu", "--project", str(tmp_path / "runs")]
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(dataset.read_text().replace(", blue", ", blue, white"))
     cases = {
@@ -217,13 +233,23 @@ def test_mistakes_are_one_line(dataset, tmp_path, capsys):
         "no such checkpoint": ["--weights", str(tmp_path / "none.pt"), *data],
         "its classes are not those of": ["--weights", weights, other, *data],
         "do not belong together": ["--weights", narrow, *data],
-        "4 classes, but the checkpoint has 3": ["--weights", weights, "--data", str(wrong), "--device", "cpu"],
+        "4 classes, but the checkpoint has 3": ["--weights", weights, "--data", str(wrong), *data[2:]],
         "has no 'test:'": ["--weights", weights, *data, "--task", "test"],
         "--augment is not offered": ["--augment"],
         "did you mean '--save-txt'": ["--save-text"],
+        "--batch-size 0: must be at least 1": ["--batch-size", "0"],
+        "--workers -1: must be at least 0": ["--workers", "-1"],
+        "--conf-thres 2.0: must be at most 1": ["--conf-thres", "2"],
+        "--iou-thres nan: must be a finite number": ["--iou-thres", "nan"],
+        "--imgsz 0: must be at least 1": ["--imgsz", "0"],
+        "--max-det 0: must be at least 1": ["--max-det", "0"],
+        "--save-conf goes with --save-txt": ["--save-conf"],
+        "--conf-thres does nothing with --task speed": ["--task", "speed", "--conf-thres", "0.1"],
+        "--iou-thres does nothing with --task speed": ["--task", "speed", "--iou-thres", "0.5"],
     }
     for message, argv in cases.items():
         assert val.main(argv) == 2
         errors = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1
         assert message in errors[0]
+    assert not (tmp_path / "runs").exists()

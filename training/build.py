@@ -20,6 +20,7 @@ from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
 from data.store import ImageStore
 from models.anchors import fit_anchors
+from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
 from training.options import Options
 from utils import checkpoint
@@ -51,6 +52,20 @@ def image_size(size: int, stride: int = 32) -> int:
     return rounded
 
 
+def check(options: Options) -> None:
+    """Raise UserError for what can be known to be wrong before the data set is read."""
+    policy_options(options)
+    optimizers.parse_args(options.run.optim, options.run.optim_arg)
+    augmentation(options)
+    if not options.run.resume:
+        read_layout(options.run.cfg)
+
+
+def augmentation(options: Options) -> Augment:
+    """The augmentation's share of the hyper-parameters."""
+    return Augment(**{f.name: getattr(options.hyp, f.name) for f in fields(Augment)})
+
+
 def load_data(options: Options, *, pin: bool = False, render_sample: bool = True) -> Data:
     """Index both parts of the data set, decode what stays resident, and build the loaders.
 
@@ -60,6 +75,7 @@ def load_data(options: Options, *, pin: bool = False, render_sample: bool = True
     run = options.run
     run.imgsz = image_size(run.imgsz)
     dataset = load_dataset(run.data, render_sample)
+    run.data = str(dataset.file)  # a resume may come from another folder
     common = {"root": dataset.root, "single_class": run.single_cls}
     train_index = build_index(dataset.train, dataset.classes, desc="train", **common)
     val_index = build_index(dataset.val, dataset.classes, desc="val", **common)
@@ -68,11 +84,10 @@ def load_data(options: Options, *, pin: bool = False, render_sample: bool = True
         LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
         run.batch_size = pictures
     settings = {"cache": run.cache, "workers": max(run.workers, 1)}
-    augment = Augment(**{f.name: getattr(options.hyp, f.name) for f in fields(Augment)})
     train = TrainLoader(
         train_index,
         ImageStore(train_index, run.imgsz, desc="train", **settings),
-        augment=augment,
+        augment=augmentation(options),
         batch_size=run.batch_size,
         size=run.imgsz,
         seed=run.seed,
@@ -104,10 +119,10 @@ def build_model(
         sizes = training_sizes(data.train_index, run.imgsz)
         LOGGER.info(fit_anchors(model, sizes, anchor_t=options.hyp.anchor_t, seed=run.seed))
     if run.freeze:
-        frozen = models.freeze(model, run.freeze)
-        LOGGER.info(f"frozen: {frozen} tensors of layers {run.freeze}")
+        LOGGER.info(f"frozen: {models.freeze(model, run.freeze):,} values (--freeze)")
         if not any(p.requires_grad for p in model.parameters()):
             raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: nothing is left to train; freeze fewer layers")
+    LOGGER.info(models.describe(model, run.imgsz))
     return model.to(device, memory_format=torch.channels_last)
 
 
@@ -115,9 +130,10 @@ def start_from(model: models.Detector, path: Path) -> None:
     """Copy what fits of a checkpoint's weights into the model, and say how much did."""
     state = checkpoint.load_weights(path)
     moved, total = models.transfer(model, state["ema"])
+    if moved < total / 10:
+        found = f"{moved} of {total} tensors fit"
+        raise UserError(f"--weights {path}: {found} {model.cfg}; give the --cfg it was trained with")
     LOGGER.info(f"weights: {moved} of {total} tensors taken from {path}")
-    if moved == 0:
-        raise UserError(f"--weights {path}: none of its tensors fits {model.cfg}; give the --cfg it was trained with")
 
 
 def training_sizes(index: Index, size: int) -> np.ndarray:
@@ -153,8 +169,10 @@ def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -
 def policy_options(options: Options) -> dict[str, Any]:
     """The policy's options: --lr-arg first, then lrf where the policy has such an option."""
     given = schedulers.parse_args(options.run.lr_policy, options.run.lr_arg)
+    if "lrf" in given and "lrf" in options.given:
+        raise UserError("--lrf and --lr-arg lrf are the same; give one of them")
     if "lrf" in {name for name, *_ in schedulers.options(options.run.lr_policy)}:
-        given.setdefault("lrf", options.hyp.lrf)
+        options.hyp.lrf = given.setdefault("lrf", options.hyp.lrf)
     return given
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import schedulers
 from data.batch import Batch
 from schedulers import Point, Schedule
 from schedulers.range_test import RangeTest, range_test
@@ -76,4 +77,4 @@ def _batches(run: Session) -> Iterator[Batch]:
 
 def peak_of(result: RangeTest, policy: str) -> float | None:
     """The lr0 for a policy: the largest rate for one that ramps up to it, the steepest for one that starts there."""
-    return result.max_lr if policy in ("onecycle", "clr") else result.steepest
+    return result.max_lr if schedulers.get(policy).ramps else result.steepest

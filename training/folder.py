@@ -12,12 +12,24 @@ from utils.errors import UserError
 from utils.files import previous
 from utils.folders import numbered
 
+LEFT = (
+    *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
+    *("*.csv", "*.png", "*.yaml", "train.log", "events.out.tfevents.*", "train_batch*.jpg", "val_batch*.jpg"),
+)
+
 
 def create(project: str, name: str, exist_ok: bool) -> Path:
     """Make a run's folder with its weights/, see `utils.folders.numbered`. Returns its path."""
     folder = numbered(project, name, exist_ok)
     (folder / "weights").mkdir(exist_ok=True)
     return folder
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left in a folder that --exist-ok takes again; files of other names stay."""
+    for pattern in LEFT:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def lock(folder: Path) -> IO:
@@ -48,7 +60,7 @@ def find_checkpoint(resume: str, project: str) -> Path:
 
 def newest_unfinished(project: Path) -> Path:
     """The newest last.pt under `project` whose run has epochs left. Raises UserError where there is none."""
-    found = sorted(project.glob("*/weights/last.pt"), key=lambda p: p.stat().st_mtime, reverse=True)
+    found = sorted(project.rglob("weights/last.pt"), key=lambda p: p.stat().st_mtime, reverse=True)
     for path in found:
         try:
             if not checkpoint.load(path)["finished"]:

@@ -124,7 +124,7 @@ class Hyp:
     flipud: float = option(0.0, "probability of a flip upside down")
     fliplr: float = option(0.5, "probability of a flip left to right")
     mosaic: float = option(1.0, "probability of a mosaic of four pictures")
-    mixup: float = option(0.0, "probability of blending two mosaics")
+    mixup: float = option(0.0, "probability of blending two pictures")
     copy_paste: float = option(0.0, "probability of copy-paste (needs outlines, which box labels lack)")
 
 
@@ -240,9 +240,17 @@ def _check(options: Options) -> None:
 def _check_idle(options: Options) -> None:
     """Refuse flags that would do nothing."""
     run, given = options.run, options.given
-    if run.force and not run.resume:
-        raise UserError("--force goes with --resume alone; leave it out")
-    if "warmup_epochs" in given and schedulers.get(run.lr_policy).ramps:
-        raise UserError(f"--warmup-epochs: policy '{run.lr_policy}' ramps up by itself; leave it out")
-    if "lrf" in given and "lrf" not in {name for name, *_ in schedulers.options(run.lr_policy)}:
-        raise UserError(f"--lrf: policy '{run.lr_policy}' has no such option; see --lr-arg help for those it has")
+    known = {name for name, *_ in schedulers.options(run.lr_policy)}
+    ramps = schedulers.get(run.lr_policy).ramps
+    ramped = f"policy '{run.lr_policy}' ramps up by itself"
+    idle = {
+        "force": (not run.resume, "it goes with --resume alone"),
+        **dict.fromkeys(("warmup_epochs", "warmup_momentum", "warmup_bias_lr"), (ramps, ramped)),
+        "lrf": ("lrf" not in known, f"policy '{run.lr_policy}' has no such option, see --lr-arg help"),
+        "weight_decay": (run.wd_norm is not None, "--wd-norm sets the decay"),
+        "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
+        "patience": (run.noval, "--noval validates after the last epoch alone"),
+    }
+    for name, (does_nothing, why) in idle.items():
+        if name in given and does_nothing:
+            raise UserError(f"--{name.replace('_', '-')} would do nothing: {why}; leave it out")

@@ -11,6 +11,7 @@ import yaml
 import optimizers
 from data.batch import Batch
 from schedulers import plot as schedule_plot
+from schedulers.range_test import plot_range_test, write_csv
 from training.session import Session
 from utils import plots
 from utils.confusion import ConfusionMatrix
@@ -34,13 +35,10 @@ class Report:
         self.folder = run.folder
         self.names = run.data.names
         self.pictures = not run.options.run.noplots
-        if run.progress.step == 0:  # --exist-ok: what an earlier run left is not this one's
-            for old in (self.folder / "weights").glob("*.pt"):
-                old.unlink()
         self.results = ResultsCsv(run.folder / "results.csv")
         self.results.keep_until(run.progress.epoch)
         self.cycles = CyclesCsv(run.folder / "cycles.csv")
-        self.cycles.keep_until(run.progress.step + 1)
+        self.cycles.keep_until(run.progress.cycles + 1)
         self.rates = RateLog(run.folder / "lr.csv", run.progress.step)
         run.before_save = self.rates.flush
         self.board = TensorBoard(run.folder, purge_step=run.progress.epoch)
@@ -50,6 +48,10 @@ class Report:
         run, options = self.run, self.run.options.to_dict()
         write_atomic(self.folder / "opt.yaml", yaml.safe_dump(options["run"], sort_keys=False, allow_unicode=True))
         write_atomic(self.folder / "hyp.yaml", yaml.safe_dump(options["hyp"], sort_keys=False))
+        if run.range_test is not None:
+            write_csv(run.range_test, self.folder / "lr_find.csv")
+            plot_range_test(run.range_test, self.folder / "lr_find.png")
+        run.schedule.apply(run.progress.step)  # the table shows the decay that --wd-norm comes to
         for line in optimizers.describe_groups(run.optimizer):
             LOGGER.info(line)
         if self.pictures:
@@ -103,20 +105,27 @@ class Report:
     def cycle(self, number: int, metrics: Metrics) -> None:
         """One row of cycles.csv for the learning-rate cycle that ended with the step just done."""
         step = self.run.progress.step
-        row = {"step": step, "cycle": number, "epoch": step / self.run.steps_per_epoch, **scores(metrics)}
+        row = {"cycle": number, "step": step, "epoch": step / self.run.steps_per_epoch, **scores(metrics)}
         self.run.attempt(self.cycles.path, lambda: self.cycles.append(row))
         LOGGER.info(f"cycle {number} ended at step {step}  mAP50 {metrics.map50:.4f}  weights/cycle{number}.pt")
 
-    def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:
-        """After the last epoch: the curves, the confusion matrix, and the table of classes."""
-        if self.pictures:
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """results.png, as far as the run has come, an interrupted one's too."""
+        if self.pictures and self.results.rows():
             marks = [row["epoch"] for row in self.cycles.rows()]
             plots.results(self.folder / "results.csv", self.folder / "results.png", marks)
-            if metrics is not None:
-                plots.curves(metrics, self.names, self.folder)
-                plots.confusion(matrix.matrix, self.names, self.folder / "confusion_matrix.png")
+
+    def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:
+        """After the last epoch: the curves and the confusion matrix."""
+        if self.pictures and metrics is not None:
+            plots.curves(metrics, self.names, self.folder)
+            plots.confusion(matrix.matrix, self.names, self.folder / "confusion_matrix.png")
+        if self.pictures:
             for path in sorted(self.folder.glob("*.png")) + sorted(self.folder.glob("val_batch*.jpg")):
-                self.board.picture(path.stem, path, self.run.progress.epoch)
+                self.board.picture(path.stem, path, max(self.run.progress.epoch - 1, 0))
         self.board.close()
 
 

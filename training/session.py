@@ -17,6 +17,7 @@ import models
 import schedulers
 from data.batch import Batch
 from models.loss import DetectionLoss
+from schedulers.range_test import RangeTest
 from training.build import Data
 from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
@@ -36,6 +37,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0  # batches done of this epoch
     step: int = 0  # optimizer steps done
+    cycles: int = 0  # learning-rate cycles ended
     best_fitness: float = -1.0
     best_epoch: int = 0
     extended_at: int = 0  # epochs done when a finished run was extended: patience counts from there
@@ -56,6 +58,7 @@ class Session:
     optimizer: torch.optim.Optimizer
     schedule: schedulers.Schedule
     accumulate: int
+    range_test: RangeTest | None = None  # what --lr0 find saw
 
     def __post_init__(self) -> None:
         self.ema = ModelEMA(self.model)
@@ -200,7 +203,10 @@ class Session:
         self.model.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay  # scaled to the batch, which may have changed
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
         self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})

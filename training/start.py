@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import schedulers
 from training import build, folder
 from training.find import find_rate, peak_of
 from training.options import Options, import_plugins
@@ -31,6 +32,7 @@ def new(options: Options) -> Session:
 
 def prepare(options: Options) -> Session:
     """A new run without a folder."""
+    build.check(options)
     device = select_device(options.run.device)
     dtype = select_dtype(options.run.dtype, device)
     find = options.hyp.lr0 == "find"
@@ -67,7 +69,7 @@ def with_found_rate(session: Session) -> Session:
     options.hyp.lr0 = rate
     optimizer = build.build_optimizer(options, session.model, session.accumulate)
     schedule = build.build_schedule(options, optimizer, session.data, session.accumulate)
-    return dataclasses.replace(session, optimizer=optimizer, schedule=schedule)
+    return dataclasses.replace(session, optimizer=optimizer, schedule=schedule, range_test=result)
 
 
 def resume(asked: Options) -> Session:
@@ -100,7 +102,8 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options) -> Session:
     session.restore(state)
     if session.progress.finished:
         session.progress.finished, session.progress.extended_at = False, session.progress.epoch
-    _say_changes(state, session, old)
+    _rescale(state, session, old["batch_size"])
+    _say_changes(state, session, old["epochs"])
     return session
 
 
@@ -131,22 +134,26 @@ def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Opti
         raise UserError(f"{path}: the pictures or labels are not those the run was trained on; --force goes on anyway")
 
 
-def _say_changes(state: dict[str, Any], session: Session, old: dict[str, Any]) -> None:
-    """Print where the run stands; move its place in epochs to a new batch size; print a rate that changes."""
-    progress, run = session.progress, session.options.run
-    if run.batch_size != old["batch_size"]:
+def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
+    """Move the run's place to a new batch size: epochs stay what they were, steps are counted anew."""
+    progress, after = session.progress, session.options.run.batch_size
+    if after != before:
         share = state["step"] / state["schedule"]["steps_per_epoch"] - progress.epoch
         steps = round(share * session.steps_per_epoch)  # of this epoch
         progress.step = progress.epoch * session.steps_per_epoch + steps
         progress.batch = min(steps * session.accumulate, len(session.data.train))
-        LOGGER.warning(f"batch size {old['batch_size']} becomes {run.batch_size}: the run goes on, no longer identical")
+        LOGGER.warning(f"batch size {before} becomes {after}: the run goes on, no longer identical")
+
+
+def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
+    """Print where the run stands, and what is not as it was."""
+    progress, run = session.progress, session.options.run
     LOGGER.info(f"resuming {session.folder} at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}")
-    now = environment(session.device)
-    for name, value in now.items():
+    for name, value in environment(session.device).items():
         if value != state["environment"][name]:
             LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")
-    session.schedule.apply(progress.step)
-    if run.epochs != old["epochs"]:
-        before = float(state["optimizer"]["param_groups"][1]["lr"])
-        after = float(session.optimizer.param_groups[1]["lr"])
-        LOGGER.info(f"epochs {old['epochs']} become {run.epochs}: the rate goes from {before:.3g} to {after:.3g}")
+    if run.epochs != epochs:
+        old = schedulers.from_facts(state["schedule"], session.optimizer)
+        step = min(state["step"], old.policy.total_steps - 1)
+        before, after = old.values(step)[1][0], session.schedule.values(progress.step)[1][0]
+        LOGGER.info(f"epochs {epochs} become {run.epochs}: the rate here was {before:.3g} and is {after:.3g}")

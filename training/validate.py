@@ -12,6 +12,7 @@ from utils import checkpoint
 from utils.confusion import ConfusionMatrix
 from utils.metrics import Metrics
 from utils.observers import Pictures
+from utils.report import table
 from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
@@ -33,23 +34,25 @@ def close_cycle(run: Session, report: Report) -> None:
     Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109.
     """
     run.check()
-    number = len(report.cycles.rows()) + 1
+    run.progress.cycles += 1
+    number = run.progress.cycles
     run.write(run.folder / "weights" / f"cycle{number}.pt", run.weights())
     report.cycle(number, val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype))
 
 
-def finish(run: Session, report: Report) -> Metrics | None:
+def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
     """Validate the best weights once more, with every picture, and mark the run as finished."""
     model = run.ema.model
     if run.best.is_file():
         model = copy.deepcopy(model)
         model.load_state_dict(checkpoint.load(run.best)["ema"])
     matrix = ConfusionMatrix(run.data.classes)
-    observers = [matrix]
+    observers = [matrix, lambda _: run.heed(wishes)]
     if not run.options.run.noplots:
         observers.append(Pictures(run.folder, run.data.names))
     metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=observers)
     report.end(metrics, matrix)
+    LOGGER.info(f"best epoch {run.progress.best_epoch} of {run.progress.epoch}\n{table(metrics, run.data.names)}")
     run.progress.finished = True
     run.save()
     return metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import sys
 import types
 import typing
@@ -11,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from utils.errors import UserError, nearest
+from utils.options import beyond
 
+LOGGER = logging.getLogger("anneal")
 T = TypeVar("T")
 
 
@@ -24,13 +27,18 @@ def option(
     const: Any = None,
     type: Callable[[str], Any] | None = None,
     flag: bool = True,
+    positional: bool = False,
+    **limits: float,
 ) -> Any:
     """A dataclass field that is also a flag.
 
     `const` makes the flag's value optional; `choices` may be a function, called when the line is read, so that
-    plug-ins count; `flag=False` keeps the field out of the command line. A default of None means "decided elsewhere".
+    plug-ins count; `flag=False` keeps the field out of the command line; `positional=True` takes a list's words from
+    it without a flag. Limits, for numbers: `low` and `high` (allowed themselves), `above` and `below` (not allowed).
+    A default of None means "decided elsewhere". A field called `from_` is the flag `--from`.
     """
     facts = {"help": help, "aliases": tuple(aliases), "choices": choices, "const": const, "type": type, "flag": flag}
+    facts |= {"positional": positional, "limits": limits}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=facts)
     return dataclasses.field(default=default, metadata=facts)
@@ -67,7 +75,7 @@ def parse(
         name = word.split("=")[0]
         if refused and name in refused:
             raise UserError(f"{name} is not offered: {refused[name]}")
-    namespace, unknown = parser.parse_known_args(argv)
+    namespace, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         name = unknown[0].split("=")[0]
         hint = nearest(name, flags).split(" known:")[0] if name.startswith("-") else "flags start with --"
@@ -75,8 +83,23 @@ def parse(
             f"unknown argument '{unknown[0]}'; {hint if 'mean' in hint or 'start' in hint else 'see --help'}"
         )
     given = vars(namespace)
-    made = [kind(**{f.name: given[f.name] for f in dataclasses.fields(kind) if f.name in given}) for kind in kinds]
+    made = []
+    for kind in kinds:
+        fields = [field for field in dataclasses.fields(kind) if field.name in given]
+        for field in fields:
+            if why := _beyond(field, given[field.name]):
+                raise UserError(f"{_flag(field)} {given[field.name]}: {why}")
+        made.append(kind(**{field.name: given[field.name] for field in fields}))
     return made, set(given)
+
+
+def _flag(field: dataclasses.Field) -> str:
+    return "--" + field.name.strip("_").replace("_", "-")
+
+
+def _beyond(field: dataclasses.Field, value: Any) -> str:
+    limits = field.metadata.get("limits")
+    return beyond(value, limits) if limits and isinstance(value, int | float) else ""
 
 
 def _dashed(word: str) -> str:
@@ -89,7 +112,7 @@ def _dashed(word: str) -> str:
 
 def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     facts = field.metadata
-    names = ["--" + field.name.replace("_", "-"), *facts["aliases"]]
+    names = [_flag(field), *facts["aliases"]]
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
     shown = "" if default in (None, "", []) or isinstance(default, bool) else f" (default {default})"
     choices = facts["choices"]() if callable(facts["choices"]) else facts["choices"]
@@ -98,9 +121,12 @@ def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
         group.add_argument(*names, action="store_true", **settings)
         return names
     base, many = _base_type(hint)
-    settings |= {"type": facts["type"] or base, "metavar": field.name.upper()}
+    settings |= {"type": facts["type"] or base, "metavar": field.name.strip("_").upper()}
     if choices:
         settings |= {"type": _one_of(choices, facts["type"] or str), "metavar": "|".join(choices)}
+    if facts["positional"]:
+        group.add_argument(field.name, nargs="*", **{key: settings[key] for key in ("help", "type", "metavar")})
+        return []
     if many:
         settings |= {"nargs": "+", "action": "extend"}
     elif facts["const"] is not None:
@@ -130,19 +156,31 @@ def _base_type(hint: Any) -> tuple[Callable[[str], Any], bool]:
     return hint, False
 
 
-def from_mapping(kind: type[T], values: Mapping[str, Any], where: str, ignored: Mapping[str, str] | None = None) -> T:
-    """Build a dataclass from a mapping read from a file: unknown keys and wrong types are one-line UserErrors.
+def from_mapping(
+    kind: type[T],
+    values: Mapping[str, Any],
+    where: str,
+    ignored: Mapping[str, str] | None = None,
+    place: Callable[[str], str] | None = None,
+) -> T:
+    """Build a dataclass from a mapping read from a file.
 
-    `where` is the file's name for the message; `ignored` holds keys that are accepted and have no effect.
+    Unknown keys, wrong types and numbers beyond an option's limits are one-line UserErrors. `where` is the file's name
+    for the message; `place` gives the file and line of a key instead. `ignored` holds keys that are accepted and have
+    no effect, which is logged with the reason.
     """
     hints = typing.get_type_hints(kind)
     given: dict[str, Any] = {}
     for key, value in values.items():
+        at = place(str(key)) if place else where
         if ignored and key in ignored:
+            LOGGER.info(f"{at}: {key} has no effect: {ignored[key]}")
             continue
         if key not in hints:
-            raise UserError(f"{where}: unknown key '{key}'; {nearest(str(key), hints)}")
-        given[key] = _checked(value, hints[key], f"{where}: {key}")
+            raise UserError(f"{at}: unknown key '{key}'; {nearest(str(key), hints)}")
+        given[key] = _checked(value, hints[key], f"{at}: {key}")
+        if why := _beyond(kind.__dataclass_fields__[key], given[key]):
+            raise UserError(f"{at}: {key} is {value}; it {why}")
     return kind(**given)
 
 

@@ -21,22 +21,39 @@ class _BarSafe(logging.Handler):
         sys.stdout.flush()
 
 
+class _Early(logging.Handler):
+    """Remembers the lines said before there was a file to keep them in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
 class _Level(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
-def setup(file: Path | None = None, quiet: bool = False) -> logging.Logger:
-    """Send the logger to the console and, with `file`, to a run's log. Calling it again replaces the handlers."""
+def setup(file: Path | None = None) -> logging.Logger:
+    """Send the logger to the console and, with `file`, to a run's log, with what was said since the last call.
+
+    Calling it again replaces the handlers.
+    """
+    said = [line for handler in LOGGER.handlers if isinstance(handler, _Early) for line in handler.lines]
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
         handler.close()
-    LOGGER.setLevel(logging.WARNING if quiet else logging.INFO)
+    LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-    handlers: list[logging.Handler] = [_BarSafe()]
+    handlers: list[logging.Handler] = [_BarSafe(), _Early()]
     if file is not None:
-        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        with open(file, "a", encoding="utf-8") as kept:
+            kept.writelines(f"{line}\n" for line in said)
+        handlers[1] = logging.FileHandler(file, encoding="utf-8")
     for handler in handlers:
         handler.setFormatter(_Level("%(message)s"))
         LOGGER.addHandler(handler)

@@ -40,5 +40,6 @@ class Wishes:
             self.save = True
         elif self.stop is None:
             self.stop = number
+            os.write(2, b"\nstopping after this step; once more stops at once\n")  # logging is not for handlers
         else:
             os._exit(128 + number)

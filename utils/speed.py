@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+
+from utils.files import write_atomic
 
 
 @dataclass
@@ -24,5 +27,11 @@ class Speed:
         return now
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{1000 * s / max(self.pictures, 1):.1f} ms {part}" for part, s in self.seconds.items())
-        return f"{parts} a picture"
+        return ", ".join(f"{ms:.1f} ms {part}" for part, ms in self._milliseconds()) + " a picture"
+
+    def write_csv(self, out: Path) -> None:
+        """Write a row a part: its milliseconds a picture."""
+        write_atomic(out, "".join(["part,ms\n", *(f"{part},{ms:.4f}\n" for part, ms in self._milliseconds())]))
+
+    def _milliseconds(self) -> list[tuple[str, float]]:
+        return [(part, 1000 * seconds / max(self.pictures, 1)) for part, seconds in self.seconds.items()]

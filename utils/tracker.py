@@ -105,10 +105,10 @@ class ResultsCsv(_Table):
 
 
 class CyclesCsv(_Table):
-    """`cycles.csv`: one row at each end of a learning-rate cycle, by optimizer step; `epoch` is fractional."""
+    """`cycles.csv`: a row at each end of a learning-rate cycle; `step` counts optimizer steps."""
 
-    columns = ("step", "cycle", "epoch", *METRICS, *VAL_LOSSES)
-    key = "step"
+    columns = ("cycle", "step", "epoch", *METRICS, *VAL_LOSSES)
+    key = "cycle"
 
 
 class TensorBoard:

@@ -76,11 +76,21 @@ def test_transfer_takes_what_fits() -> None:
     source, model = models.build("yolov5n", 80), models.build("yolov5n", 3)
     before = model.head.m[0].weight.clone()
     taken, total = models.transfer(model, {**source.state_dict(), "unknown": torch.zeros(1)})
-    assert total == len(model.state_dict())
+    assert total == len(list(model.parameters()))
     assert taken == total - 6  # the head's three weights and three biases
     assert torch.equal(model.model[0].conv.weight, source.model[0].conv.weight)
     assert torch.equal(model.head.m[0].weight, before)
     assert models.transfer(model, {}) == (0, total)
+
+
+def test_counters_and_anchors_alone_are_not_taken() -> None:
+    """They fit between any two sizes, whose weights do not."""
+    source, model = models.build("yolov5n", 3), models.build("yolov5s", 3)
+    source.head.set_anchors(source.head.anchors * 7)
+    before = model.head.anchors.clone()
+    moved, total = models.transfer(model, source.state_dict())
+    assert moved < total / 10
+    assert torch.equal(model.head.anchors, before)
 
 
 def test_freeze() -> None:

@@ -98,7 +98,11 @@ def test_batch_scaling_of_the_decay() -> None:
 
 def test_lrf_goes_to_the_policies_that_have_it() -> None:
     assert build.policy_options(parse("--lr-policy cosine --lrf 0.2")) == {"lrf": 0.2}
-    assert build.policy_options(parse("--lr-policy cosine --lrf 0.2 --lr-arg lrf=0.3")) == {"lrf": 0.3}
+    asked = parse("--lr-policy cosine --lr-arg lrf=0.3")
+    assert build.policy_options(asked) == {"lrf": 0.3}
+    assert asked.hyp.lrf == 0.3  # what hyp.yaml will say
+    with pytest.raises(UserError, match="are the same"):
+        build.policy_options(parse("--lr-policy cosine --lrf 0.2 --lr-arg lrf=0.3"))
     assert build.policy_options(parse("--lr-policy clr")) == {}
 
 

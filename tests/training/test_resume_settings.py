@@ -74,7 +74,8 @@ def test_early_stopping(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> 
 
 
 def test_no_patience_without_validation(runs: Runs) -> None:
-    assert runs("--patience 1 --noval") == 0
+    assert runs("--patience 1 --noval") == 2  # it would do nothing
+    assert runs("--noval") == 0
     table = rows(runs.run() / "results.csv")
     assert [math.isnan(row["metrics/mAP_0.5"]) for row in table] == [True, True, False]
 
@@ -89,7 +90,7 @@ def test_extending_a_finished_run(runs: Runs, capsys) -> None:
         assert runs.resume(runs.run(), words) == 2
         assert "this run is finished (2 epochs); to extend it, add --epochs N with N over 2" in capsys.readouterr().out
     assert runs.resume(runs.run(), "--epochs 4") == 0
-    assert "epochs 2 become 4: the rate goes from 0.0001 to" in capsys.readouterr().out
+    assert "epochs 2 become 4: the rate here was 0.0001 and is" in capsys.readouterr().out
     assert [row["epoch"] for row in rows(runs.run() / "results.csv")] == [0, 1, 2, 3]
     rates = rows(runs.run() / "lr.csv")
     assert rates[:4] == done

@@ -77,7 +77,9 @@ def _limits(axis: Axes, table: dict[str, np.ndarray], names: Sequence[str]) -> N
     """Show losses from 0 up to nearly all points: the first epochs and spikes may leave the picture."""
     values = np.concatenate([table[name] for name in names if name in table] or [np.zeros(0)])
     values = values[np.isfinite(values)]
-    if values.size and values.max() > 0:
+    if values.size and not values.any():  # as of a set without labels
+        axis.set_ylim(0, 1)
+    elif values.size and values.max() > 0:
         usual, most = float(np.quantile(values, 0.97)), float(values.max())
         axis.set_ylim(0, 1.08 * (most if most < 3 * usual else 1.5 * usual))
 

@@ -83,15 +83,20 @@ def plot_name(names: Sequence[str], i: int, limit: int = 24) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of `width` by `height` inches with `rows` x `columns` tidy axes, listed row by row."""
+def figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `width` by `height` inches with `rows` x `columns` tidy axes, listed row by row.
+
+    Options are matplotlib's `Figure.subplots`'.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(drawing)
     drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.05)
-    axes = list(drawing.subplots(rows, columns, squeeze=False).ravel())
+    axes = list(drawing.subplots(rows, columns, squeeze=False, **options).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color(MUTED)
