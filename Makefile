@@ -11,10 +11,10 @@ train: $(VENV)/.run  ## Train a mask detector on the built-in sample, in minutes
 	@echo "Curves, pictures and weights are in runs/train/, in the newest folder called sample"
 
 test: $(VENV)/.dev lint  ## All tests, the slow ones included
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 test-fast: $(VENV)/.dev lint  ## Without the slow tests, for every edit
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

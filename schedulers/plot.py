@@ -62,7 +62,7 @@ def _warmup_note(schedule: Schedule) -> str:
     """Says so where the warm-up leaves little of the first of several cycles."""
     policy = schedule.policy
     share = schedule.warmup_steps / policy.restarts[0] if policy.restarts else 0.0
-    return f"warm-up takes {min(share, 1):.0%} of {policy.name}'s first cycle" if share >= MUCH else ""
+    return f"warm-up takes {100 * min(share, 1):.0f} % of {policy.name}'s first cycle" if share >= MUCH else ""
 
 
 def plot(out: Path, curves: Sequence[Curve], *, now: int | None = None) -> None:

@@ -190,10 +190,10 @@ def _mark(axes: Axes, result: RangeTest) -> None:
         regions.append((lowest, result.rates[-1], style.colour(1), "diverging"))
     for start, end, color, name in regions:
         axes.axvspan(start, end, color=color, alpha=0.4 if color == style.FAINT else 0.13, linewidth=0, label=name)
-    same = result.steepest == result.max_lr
-    if not same:
-        axes.axvline(
-            result.steepest, color=style.colour(4), linestyle="--", linewidth=1.4, label=f"steepest {result.steepest:.3g}"
-        )
-    name = "max_lr and steepest" if same else "max_lr"
-    axes.axvline(result.max_lr, color=style.colour(1), linestyle="--", linewidth=1.4, label=f"{name} {result.max_lr:.3g}")
+    look = {"linestyle": "--", "linewidth": 1.4}
+    name = "max_lr"
+    if result.steepest == result.max_lr:
+        name = "max_lr and steepest"
+    else:
+        axes.axvline(result.steepest, color=style.colour(4), label=f"steepest {result.steepest:.3g}", **look)
+    axes.axvline(result.max_lr, color=style.colour(1), label=f"{name} {result.max_lr:.3g}", **look)

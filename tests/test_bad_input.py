@@ -55,7 +55,10 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--optim-arg nestrov=true", ["optimizer 'sgd' has no option 'nestrov'; did you mean 'nesterov'?"]),
         ("--wd-norm 0.1", ["--wd-norm needs --optim sgdw or adamw"]),
         ("--cos-lr --lr-policy sgdr", ["--cos-lr and --lr-policy sgdr contradict"]),
-        ("--lr-policy onecycle --warmup-epochs 1", ["--warmup-epochs would do nothing: policy 'onecycle' ramps up by itself"]),
+        (
+            "--lr-policy onecycle --warmup-epochs 1",
+            ["--warmup-epochs would do nothing: policy 'onecycle' ramps up by itself"],
+        ),
         ("--lr-policy clr --lrf 0.1", ["--lrf would do nothing: policy 'clr' has no such option"]),
         ("--plugin no_such_module", ["plug-in 'no_such_module' failed to import"]),
         ("--plugin", ["--plugin", "expected at least one argument"]),
@@ -130,9 +133,9 @@ def test_bad_data_yaml(runs: Runs, capsys, text: str | None, parts: list[str]) -
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("lr0: 0.01\nmosiac: 1.0\n", ["hyp.yaml: unknown key 'mosiac'; did you mean 'mosaic'?"]),
+        ("lr0: 0.01\nmosiac: 1.0\n", ["hyp.yaml:2: unknown key 'mosiac'; did you mean 'mosaic'?"]),
         ("lr0: fast\n", ["hyp.yaml", "lr0", "'fast'"]),
-        ("box: [1]\n", ["hyp.yaml: box is [1]; it must be of type float"]),
+        ("box: [1]\n", ["hyp.yaml:1: box is [1]; it must be of type float"]),
         ("- 1\n", ["hyp.yaml"]),
     ],
 )
@@ -207,7 +210,7 @@ def test_bad_label_rows(copied: Runs, capsys) -> None:
         told = [line for line in out.splitlines() if f"{labels}:{number}: " in line]
         assert len(told) == bool(part), number
         assert not part or (part in told[0] and told[0].startswith("warning: ")), number
-    for part in ("7 label rows skipped", "1 polygons boxed", "1 repeated rows dropped"):
+    for part in ("7 label rows skipped", "1 polygon boxed", "1 repeated row dropped"):
         assert part in out
     assert before.items() <= digests(labels.parents[2]).items()
 

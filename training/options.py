@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from utils import config
 from utils.config import option
 from utils.errors import UserError, nearest
 from utils.registry import import_plugin
-from utils.safe_yaml import load_yaml
+from utils.safe_yaml import load_yaml, place
 
 REFUSED = {
     "--evolve": "hyper-parameters are compared by study, with their uncertainty, not evolved",
@@ -205,7 +206,7 @@ def _merge(hyp: Hyp, given: set[str], name: str) -> Hyp:
     if not isinstance(values, dict):
         raise UserError(f"{path}: must hold KEY: VALUE lines")
     lr0 = values.pop("lr0", None)
-    merged = config.from_mapping(Hyp, values, str(path), ignored=UNUSED_HYP)
+    merged = config.from_mapping(Hyp, values, str(path), ignored=UNUSED_HYP, place=partial(place, path))
     merged.lr0 = None if lr0 is None else _file_rate(lr0, path)
     flags = {f.name: getattr(hyp, f.name) for f in dataclasses.fields(Hyp) if f.name in given}
     return dataclasses.replace(merged, **flags)
@@ -215,7 +216,7 @@ def _file_rate(value: Any, path: Path) -> float | str:
     try:
         return _rate(str(value))
     except argparse.ArgumentTypeError as error:
-        raise UserError(f"{path}: lr0: {error}") from None
+        raise UserError(f"{place(path, 'lr0')}: lr0: {error}") from None
 
 
 def _check(options: Options) -> None:

@@ -159,6 +159,7 @@ def test_the_sample_stands_in_for_a_missing_folder(folder, monkeypatch, caplog):
     assert load_dataset(path).sample
     assert drawn == [folder / "sets/mask"]
     assert "python -m data.convert voc PATH/TO/face-mask-detection --out sets/mask --val 0.15 --seed 0" in caplog.text
+    assert "remove" not in caplog.text  # converting replaces the sample by itself
     caplog.clear()
     assert load_dataset(path, render_sample=False).sample
     assert len(drawn) == 1

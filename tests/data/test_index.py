@@ -12,6 +12,7 @@ import pytest
 from data.cache import cache_path
 from data.files import label_candidates
 from data.index import build_index
+from data.report import IndexReport
 from tests.data.pictures import pattern, write_dataset, write_picture
 from utils.errors import UserError
 
@@ -119,6 +120,22 @@ def test_only_ten_messages_are_shown(tmp_path, caplog):
     assert len(index.report.messages) == 25
     assert len(caplog.records) == 11
     assert "and 15 more" in caplog.text
+
+
+def test_counts_of_one_are_singular(caplog):
+    one = dict.fromkeys(
+        ("pictures", "boxes", "skipped_pictures", "skipped_rows", "polygons", "clipped", "duplicates"), 1
+    )
+    report = IndexReport(**one, unknown_classes=1, messages=["x"] * 11)
+    assert report.summary() == (
+        "1 picture (0 without boxes), 1 box; 1 picture skipped; 1 label row skipped; 1 polygon boxed; "
+        "1 box clipped to its picture; 1 repeated row dropped; "
+        "'names' does not match the labels: 1 row is of a class beyond it"
+    )
+    assert "1 picture " not in IndexReport(pictures=2, skipped_pictures=1200).summary()
+    assert "1,200 pictures skipped" in IndexReport(pictures=2, skipped_pictures=1200).summary()
+    report.tell("train")
+    assert "train: ... and 1 more such message\n" in caplog.text
 
 
 def test_names_that_do_not_match_are_said(tmp_path, caplog):

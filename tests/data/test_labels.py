@@ -68,6 +68,7 @@ def test_bad_rows_are_left_out_with_their_line(row, word):
 def test_classes_beyond_the_names():
     parsed, note = one_note("3 0.5 0.5 0.2 0.2")
     assert "class 3 is beyond the 3 names (0 to 2)" in note
+    assert "class 1 is beyond the 1 name (0)" in parse_labels(b"1 0.5 0.5 0.2 0.2\n", 1).notes[0][1]
     assert (parsed.skipped, parsed.unknown) == (1, 1)
 
 

@@ -46,7 +46,16 @@ def test_table_holds_every_step_warm_up_included(tmp_path: Path) -> None:
         (["sgrd"], "did you mean 'sgdr'"),
         (["sgdr", "--lr-arg", "cycle=2"], "did you mean 'cycles'"),
         (["sgdr", "linear", "--lr-arg", "pct_start=0.3"], "no option 'pct_start' in sgdr, linear"),
-        (["linear", "--epochs", "0"], "total_steps=0"),
+        (["linear", "--epochs", "0"], "--epochs 0.0: must be above 0"),
+        (["linear", "--epochs", "nan"], "--epochs nan: must be a finite number"),
+        (["linear", "--lr0", "0"], "--lr0 0.0: must be above 0"),
+        (["linear", "--epoch", "3"], "did you mean '--epochs'"),
+        (["linear", "--epochs", "x"], "argument --epochs: invalid float value: 'x'"),
+        (["linear", "--out", "lr.xyz"], "--out lr.xyz: only PNG is written"),
+        (["linear", "--out", "/dev/null/lr.png"], "/dev/null"),
+        (["--from", "last.pt", "--epochs", "3"], "--epochs does nothing with --from last.pt"),
+        (["--from", "last.pt", "--lr-arg", "t_mult=1"], "--lr-arg does nothing with --from last.pt"),
+        (["linear", "--from", "last.pt", "--lr0", "1"], "--lr0 does nothing with --from last.pt"),
         (["linear", "--plugin", "no.such"], "plug-in 'no.such' failed to import"),
         (["--from", "missing.pt"], "no such checkpoint"),
     ],
@@ -54,15 +63,33 @@ def test_table_holds_every_step_warm_up_included(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(args: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
     error = capsys.readouterr().err
+    assert error.startswith("error: ")
     assert why in error
     assert error.count("\n") == 1
+
+
+def test_several_arguments_after_one_flag_and_a_folder_that_is_made(tmp_path: Path) -> None:
+    out, table = tmp_path / "new" / "lr.png", tmp_path / "tables" / "lr.csv"
+    flags = ["--out", str(out), "--csv", str(table)]
+    assert main(["sgdr", *RUN, "--lr-arg", "t_mult=1", "cycles=2", *flags]) == 0
+    assert out.is_file()
+    sgdr = schedulers.build("sgdr", total_steps=1080, steps_per_epoch=36, lr0=0.01, t_mult=1.0, cycles=2)
+    assert float(read(table)[700]["lr/weight"]) == 0.01 * sgdr.at(700).lr
+
+
+def test_help_for_one_policy_and_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sgdr", "--lr-arg", "help"]) == 0
+    assert capsys.readouterr().out == schedulers.describe("sgdr") + "\n"
+    assert main(["--lr-arg", "help"]) == 0
+    assert capsys.readouterr().out == "\n".join(map(schedulers.describe, schedulers.names())) + "\n"
 
 
 def test_a_runs_own_schedule(tmp_path: Path) -> None:
     policy = schedulers.build("sgdr", total_steps=200, steps_per_epoch=20, lr0=0.02, cycles=2)
     decay = schedulers.NormalisedDecay(0.05, batch=64, images=1280)
     schedule = schedulers.Schedule(policy, stand_in(0.02, 0.9), 10, wd_norm=decay)
-    last = tmp_path / "last.pt"
+    last = tmp_path / "exp" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
     checkpoint.save(last, {"schedule": schedulers.facts(schedule), "step": 77, "plugins": []})
     out, table = tmp_path / "own.png", tmp_path / "own.csv"
     assert main(["--from", str(last), "linear", "--out", str(out), "--csv", str(table)]) == 0
@@ -71,6 +98,15 @@ def test_a_runs_own_schedule(tmp_path: Path) -> None:
     for step in range(200):
         values = schedule.values(step)
         assert [float(rows[step][f"lr/{name}"]) for name in ("norm", "weight", "bias")] == [lr for lr, _ in values]
+    assert main(["--from", str(tmp_path / "exp"), "--out", str(out), "--csv", str(table)]) == 0
+    assert [row["lr/bias"] for row in read(table)] == [row["lr/bias"] for row in rows[:200]]
+    assert read(table)[0]["policy"] == "exp (sgdr)"
+
+
+def test_a_long_warm_up_is_told() -> None:
+    policy = schedulers.build("sgdr", total_steps=1080, steps_per_epoch=36, lr0=0.01)
+    for warmup, note in ((0, ""), (50, ""), (108, "warm-up takes 70 % of sgdr's first cycle")):
+        assert curve(schedulers.Schedule(policy, stand_in(0.01, 0.9), warmup)).note == note
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import schedulers
 from utils.errors import UserError
+from utils.options import type_name
 
 RUN = {"total_steps": 300, "steps_per_epoch": 10, "lr0": 0.01}
 
@@ -106,8 +107,9 @@ def test_arguments_become_typed() -> None:
     ("pairs", "why"),
     [
         (["cycles"], "give key=value"),
-        (["cycles=two"], "cycles=two must be a whole number"),
-        (["t_mult=x"], "t_mult=x must be a number"),
+        (["cycles=two"], "--lr-arg cycles=two: must be a whole number"),
+        (["t_mult=x"], "--lr-arg t_mult=x: must be a number"),
+        (["t_mult=nan"], "--lr-arg t_mult=nan: must be a finite number"),
         (["cycle=2"], "did you mean 'cycles'"),
         (["cycles=2", "cycles=3"], "given twice"),
     ],
@@ -122,7 +124,7 @@ def test_every_option_is_described_and_its_default_builds(name: str) -> None:
     text = schedulers.describe(name)
     for key, kind, default, help in schedulers.options(name):
         assert help
-        assert f"{key}={default} ({kind}) {help}" in text
+        assert f"{key}={default} ({type_name(kind)}) {help}" in text
         assert key not in RUN
     defaults = {key: default for key, _, default, _ in schedulers.options(name)}
     assert schedulers.build(name, **RUN, **defaults) == schedulers.build(name, **RUN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from schedulers.range_test import plot_range_test, range_test, write_csv
 from utils.errors import UserError
+from utils.plots import style
 
 
 class Curve:
@@ -143,6 +145,23 @@ def test_an_end_that_is_too_low_says_so() -> None:
 def test_settings_that_make_no_test(start: float, end: float, steps: int, mode: str) -> None:
     with pytest.raises(UserError, match="range test"):
         range_test(lambda rate: 1.0, start, end, steps, mode)
+
+
+@pytest.mark.parametrize(("end", "diverging"), [(10.0, True), (5e-2, False)])
+def test_the_picture_shows_what_there_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: float, diverging: bool
+) -> None:
+    figures = []
+    monkeypatch.setattr(style, "save", lambda figure, out: figures.append(figure))
+    result = range_test(Curve(), end=end)
+    assert result.diverged == diverging
+    plot_range_test(result, tmp_path / "a.png")
+    plot_range_test(dataclasses.replace(result, steepest=result.max_lr), tmp_path / "b.png")
+    apart, together = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in figures)
+    assert ("diverging" in apart) == diverging
+    assert apart[-2:] == [f"steepest {result.steepest:.3g}", f"max_lr {result.max_lr:.3g}"]
+    assert together[-1] == f"max_lr and steepest {result.max_lr:.3g}"
+    assert len(together) == len(apart) - 1
 
 
 def test_files(tmp_path: Path) -> None:

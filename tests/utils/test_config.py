@@ -25,7 +25,16 @@ class Size:
     quick: bool = option(False, "less care")
     kind: str = option("a", "which one", choices=lambda: ["alpha", "a", "beta"], type=str.lower)
     cache: str = option("auto", "where", choices=("auto", "ram"), const="ram")
+    count: int | None = option(None, "how many", low=1, high=9)
+    from_: str = option("", "where it comes from")
     hidden: int = option(3, "not a flag", flag=False)
+
+
+@dataclass
+class Words:
+    """Words without a flag."""
+
+    words: list[str] = option([], "any words", positional=True)
 
 
 @dataclass
@@ -53,6 +62,19 @@ def test_a_flag_given_at_its_default_counts_as_given() -> None:
     assert parse("--image-width 640")[1] == {"image_width"}
 
 
+def test_words_without_a_flag() -> None:
+    for text in ("a b --share 1", "a --share 1 b", "--share 1 a b"):
+        (size, words), given = config.parse([Size, Words], text.split(), prog="prog", description="Does it.")
+        assert (size.share, words.words, given) == (1.0, ["a", "b"], {"share", "words"})
+    assert config.parse([Words], [], prog="prog", description="") == ([Words()], set())
+    with pytest.raises(UserError, match="unknown argument '--wrods'"):
+        config.parse([Words], ["--wrods", "a"], prog="prog", description="")
+
+
+def test_a_name_that_python_reserves() -> None:
+    assert parse("--from here")[0][0].from_ == "here"
+
+
 def test_a_value_that_may_be_left_out() -> None:
     assert parse("--cache --quick")[0][0].cache == "ram"
     assert parse("--cache auto")[0][0].cache == "auto"
@@ -70,6 +92,8 @@ def test_a_value_that_may_be_left_out() -> None:
         ("--cache disk", "argument --cache: unknown value 'disk'; known: auto, ram"),
         ("--image-width 1.5", "argument --image-width/--img: invalid int value: '1.5'"),
         ("--share", "argument --share: expected one argument"),
+        ("--count 0", "--count 0: must be at least 1"),
+        ("--count 10", "--count 10: must be at most 9"),
     ],
 )
 def test_mistakes_are_one_line(text: str, message: str) -> None:
@@ -99,7 +123,18 @@ def test_from_a_mapping() -> None:
     made = config.from_mapping(Size, {"image_width": 3, "share": "1e-3", "note": None, "layers": 4, "kind": "a"}, "f")
     assert made == Size(3, 0.001, None, [4], kind="a")
     assert type(config.from_mapping(Size, {"share": 1}, "f").share) is float
-    assert config.from_mapping(Size, {"old": 1}, "f", ignored={"old": "gone"}) == Size()
+
+
+def test_an_ignored_key_is_said_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "anneal"):
+        assert config.from_mapping(Size, {"old": 1}, "f", ignored={"old": "it is gone"}) == Size()
+    assert caplog.messages == ["f: old has no effect: it is gone"]
+
+
+@pytest.mark.parametrize("values", [{"imag": 1}, {"share": "half"}, {"count": 0}])
+def test_a_mistake_names_its_line(values: dict) -> None:
+    with pytest.raises(UserError, match=r"^f\.yaml:7: "):
+        config.from_mapping(Size, values, "f.yaml", place=lambda key: f"f.yaml:{7 if key in values else 0}")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +146,7 @@ def test_from_a_mapping() -> None:
         ({"image_width": True}, "f.yaml: image_width is True; it must be of type int"),
         ({"image_width": None}, "f.yaml: image_width is None; it must be of type int"),
         ({"share": "half"}, "f.yaml: share is 'half'; it must be of type float"),
+        ({"count": 0}, "f.yaml: count is 0; it must be at least 1"),
         ({"quick": 1}, "f.yaml: quick is 1; it must be of type bool"),
         ({"quick": "no"}, "f.yaml: quick is 'no'; it must be of type bool"),
         ({"layers": ["x"]}, "f.yaml: layers is 'x'; it must be of type int"),

@@ -129,6 +129,12 @@ def test_results_keeps_rates_visible_under_a_bias_warm_up(tmp_path: Path, drawn:
     assert rates.get_title(loc="right") == "biases warm up from 0.09"
 
 
+def test_losses_of_a_set_without_labels_stand_on_a_sensible_axis(tmp_path: Path, drawn: list[Figure]) -> None:
+    zero = {f"{part}/box_loss": 0.0 for part in ("train", "val")}
+    plots.results(write_results(tmp_path / "results.csv", 3, **zero), tmp_path / "results.png")
+    assert drawn[0].axes[0].get_ylim() == (0, 1)
+
+
 @pytest.mark.parametrize("epochs", [0, 1, 2])
 def test_results_of_short_runs(tmp_path: Path, epochs: int) -> None:
     path = write_results(tmp_path / "results.csv", epochs, **{"val/box_loss": float("nan")})

@@ -83,9 +83,7 @@ def plot_name(names: Sequence[str], i: int, limit: int = 24) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
-) -> tuple[Figure, list[Axes]]:
+def figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     """A figure of `width` by `height` inches with `rows` x `columns` tidy axes, listed row by row.
 
     Options are matplotlib's `Figure.subplots`'.
