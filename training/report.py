@@ -65,7 +65,8 @@ class Report:
         """Pass an epoch's batches through, under a progress bar that reads the device rarely."""
         run, place = self.run, self.run.progress
         done = place.batch * run.data.train.batch_size
-        with progress(total=len(run.data.train_index), initial=done, unit="img") as bar:
+        title = f"epoch {place.epoch + 1}/{run.epochs}"
+        with progress(desc=title, total=len(run.data.train_index), initial=done, unit="img") as bar:
             for batch in batches:
                 if place.epoch == 0 and place.batch < PICTURED_BATCHES and self.pictures:
                     self._picture(batch, f"train_batch{place.batch}.jpg")
@@ -75,7 +76,7 @@ class Report:
                 if place.batch % READ_EVERY == 0 or place.batch == len(run.data.train):
                     box, obj, cls = run.losses()
                     bar.set_description(
-                        f"epoch {place.epoch + 1}/{run.epochs}  {memory_gb(run.device):.2f} GB  box {box:.4f}  "
+                        f"{title}  {memory_gb(run.device):.2f} GB  box {box:.4f}  "
                         f"obj {obj:.4f}  cls {cls:.4f}  {run.meter.instances} inst.  {size} px"
                     )
 
