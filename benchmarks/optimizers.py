@@ -10,13 +10,9 @@ machine's noise does to a ratio.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ import torch
 
 import models
 import optimizers
+from benchmarks import machine
 
 RESULTS = Path(__file__).parent / "results"
 LR, DECAY = 1e-6, 5e-4  # small, so that shared parameters hardly move
@@ -100,25 +97,6 @@ def compare(name: str, rule: str, device: torch.device, rounds: int) -> list[dic
     return rows
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-    return {
-        "device": name,
-        "cpu": cpu,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": "python -m benchmarks.optimizers " + " ".join(sys.argv[1:]),
-    }
-
-
 def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The figures as Markdown."""
     lines = ["# Optimizer steps", "", *(f"- {key}: {value}" for key, value in facts.items()), ""]
@@ -147,12 +125,11 @@ def main() -> None:
     rows = [
         row for name in args.models for rule in ("sgdw", "adamw") for row in compare(name, rule, device, args.rounds)
     ]
-    facts = machine(device)
+    facts = machine.describe(device)
     text = table(facts, rows)
     print(text)
-    RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"optimizers_{device.type}"
-    target.with_suffix(".json").write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
+    machine.write(target.with_suffix(".json"), rows, device)
     target.with_suffix(".md").write_text(text)
 
 
