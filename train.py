@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
         run = start.resume(asked) if asked.run.resume else start.new(asked)
-        with folder.lock(run.folder), Wishes() as wishes:
+        with folder.lock(run.folder), run.writer, Wishes() as wishes:
             if not asked.run.resume:
                 folder.clear(run.folder)
             log.setup(run.folder / "train.log")

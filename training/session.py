@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from schedulers.range_test import RangeTest
 from training.build import Data
 from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
+from training.writer import Writer, snapshot
 from utils import checkpoint
 from utils.device import autocast, environment, grad_scaler
 from utils.ema import ModelEMA
@@ -67,6 +69,7 @@ class Session:
         self.progress = Progress()
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
+        self.writer = Writer()
 
     @property
     def epochs(self) -> int:
@@ -226,6 +229,7 @@ class Session:
             raise self._diverged(f"weights are not finite after step {self.progress.step - 1}")
 
     def _diverged(self, what: str) -> NonFiniteLoss:
+        self.writer.wait()
         good = f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
         return NonFiniteLoss(f"{what}; {good}; try a lower --lr0, --clip-grad 10 or --dtype fp32")
 
@@ -236,8 +240,10 @@ class Session:
         self.write(self.last, self.state(), keep_previous=True)
 
     def write(self, path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
-        """Write a checkpoint, if the disk lets it."""
-        self.attempt(path, lambda: checkpoint.save(path, state, keep_previous=keep_previous))
+        """Write a checkpoint of the state as it is now, aside, if the disk lets it."""
+        copy = snapshot(state)
+        save = partial(checkpoint.save, path, copy, keep_previous=keep_previous)
+        self.writer.submit(partial(self.attempt, path, save))
 
     def attempt(self, path: Path, write: Callable[[], None]) -> None:
         """Write a file. A disk that refuses is said and remembered until it takes the file; training goes on."""

@@ -43,6 +43,7 @@ def close_cycle(run: Session, report: Report) -> None:
 def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
     """Validate the best weights once more, with every picture, and mark the run as finished."""
     model = run.ema.model
+    run.writer.wait()
     if run.best.is_file():
         model = copy.deepcopy(model)
         model.load_state_dict(checkpoint.load(run.best)["ema"])

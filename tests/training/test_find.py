@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import lr_find
-from tests.trainer import Runs, assert_identical, at_step, differences, rows, send
+from benchmarks.compare import differences
+from tests.trainer import Runs, assert_identical, at_step, rows, send
 from training import options, start
 from training.find import find_rate, peak_of
 from utils import checkpoint

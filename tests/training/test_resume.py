@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.compare import differences
 from data.loader import ValLoader
-from tests.trainer import Killed, Runs, assert_identical, at_step, differences, interrupt, kill, rows, send, wait_for
+from tests.trainer import Killed, Runs, assert_identical, at_step, interrupt, kill, rows, send, wait_for
 from training.start import MAY_CHANGE
 from utils import checkpoint
 

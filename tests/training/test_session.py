@@ -8,7 +8,8 @@ import errno
 import pytest
 import torch
 
-from tests.trainer import Runs, differences, is_finite, set_nan
+from benchmarks.compare import differences
+from tests.trainer import Runs, is_finite, set_nan
 from training import options, start
 from training.meter import NonFiniteLoss
 from training.session import Session

@@ -1,0 +1,51 @@
+"""Saves that training does not wait for: the state is copied, then written aside."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from torch import Tensor
+
+MOST = 2
+
+
+class Writer:
+    """One thread that writes what it is given, in order. A context manager: leaving it waits for the last write.
+
+    At most `MOST` writes wait or are under way (an epoch's best and last weights, say), which bounds the memory.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="save")
+        self._under_way: deque[Future] = deque()
+
+    def submit(self, write: Callable[[], None]) -> None:
+        """Run `write` aside, after those before it."""
+        while len(self._under_way) >= MOST:
+            self._under_way.popleft().result()
+        self._under_way.append(self._pool.submit(write))
+
+    def wait(self) -> None:
+        """Return when nothing is under way. Raises what a write raised."""
+        while self._under_way:
+            self._under_way.popleft().result()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+
+def snapshot(value: Any) -> Any:
+    """A copy of nested dictionaries, lists and tuples in which every tensor is copied on its device."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(snapshot(item) for item in value)
+    return value
