@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import train
+from benchmarks.compare import run_differences
 from training.session import Session
 from utils import checkpoint
 
 ROOT = Path(train.__file__).resolve().parent
-TABLES = ("results.csv", "lr.csv", "cycles.csv")
 
 
 class Killed(BaseException):
@@ -125,38 +124,10 @@ def rows(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def differences(first: Any, second: Any, where: str = "") -> list[str]:
-    """Where two checkpoints differ: any tensor's dtype, shape or bits, any plain value but the date."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        same = first.dtype == second.dtype and torch.equal(first, second)
-        return [] if same else [where]
-    if type(first) is not type(second):
-        return [f"{where}: {first!r} against {second!r}"]
-    if isinstance(first, dict):
-        if list(first) != list(second):
-            return [f"{where}: keys {sorted(map(str, first.keys() ^ second.keys()))}"]
-        pairs = [(first[key], second[key], f"{where}.{key}") for key in first if key != "date"]
-    elif isinstance(first, list | tuple):
-        if len(first) != len(second):
-            return [f"{where}: {len(first)} entries against {len(second)}"]
-        pairs = [(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(first, second, strict=True))]
-    else:
-        return [] if first == second else [f"{where}: {first!r} against {second!r}"]
-    return [line for a, b, place in pairs for line in differences(a, b, place)]
-
-
 def assert_identical(first: Path, second: Path, but: tuple[str, ...] = ()) -> None:
-    """Two run folders hold the same run: tables by bytes, checkpoints by content but for the lines that name `but`."""
-    for name in TABLES:
-        assert (first / name).exists() == (second / name).exists(), name
-        if (first / name).exists():
-            assert (first / name).read_text() == (second / name).read_text(), name
-    names = [{p.name for p in (run / "weights").iterdir() if "previous" not in p.name} for run in (first, second)]
-    assert names[0] == names[1]
-    for name in sorted(names[0]):
-        states = [checkpoint.load(run / "weights" / name) for run in (first, second)]
-        found = [line for line in differences(*states) if not any(line.startswith(place) for place in but)]
-        assert not found, f"{name}: {found[:5]}"
+    """Two run folders hold the same run: tables by bytes, checkpoints by content without the entries in `but`."""
+    found = run_differences(first, second, but)
+    assert not found, found[:5]
 
 
 def set_nan(run: Session) -> None:
