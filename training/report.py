@@ -51,7 +51,8 @@ class Report:
         if run.range_test is not None:
             write_csv(run.range_test, self.folder / "lr_find.csv")
             plot_range_test(run.range_test, self.folder / "lr_find.png")
-        run.schedule.apply(run.progress.step)  # the table shows the decay that --wd-norm comes to
+        # the table shows the decay that --wd-norm comes to; a resumed run keeps the rates of the step done last
+        run.schedule.apply(max(run.progress.step - 1, 0))
         for line in optimizers.describe_groups(run.optimizer):
             LOGGER.info(line)
         if self.pictures:
