@@ -121,9 +121,10 @@ def next_words(case: Case, found: Counter[str]) -> tuple[str, ...]:
 def kill_and_resume(case: Case) -> tuple[Counter[str], list[str]]:
     """Kill a run, in a third of the cases its resumption too, and let it end; what was found, and what differs."""
     random = np.random.default_rng([case.seed, case.number])
-    instant, words, seen = case.instant, case.words, set()
+    instant, seen = case.instant, set()
     case.folder.mkdir()
-    while not kill(begin(case.folder, words), instant):  # it was over already: again, at another instant
+    writing = (case.folder / LAST).parent if case.number % 5 == 4 else None  # a fifth is aimed at the saves
+    while not kill(begin(case.folder, case.words), instant, writing):  # it was over already: again, at another instant
         shutil.rmtree(case.folder)
         case.folder.mkdir()
         instant = random.uniform(0, case.duration)

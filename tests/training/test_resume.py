@@ -38,6 +38,16 @@ def test_the_compare_helper_sees_one_bit() -> None:
     assert differences({"a": 1}, {"b": 1}) == [": keys ['a', 'b']"]
 
 
+def test_killed_after_the_last_step(runs: Runs) -> None:
+    """Only the last validation is left: not even a rate may be written anew."""
+    assert runs("--lr-policy sgdr", epochs=2) == 0  # its rate at the step after the last would be another
+    whole = shutil.copytree(runs.run(), runs.folder / "whole")
+    last = runs.run() / "weights" / "last.pt"
+    checkpoint.save(last, checkpoint.load(last) | {"finished": False})
+    assert runs.resume() == 0
+    assert_identical(whole, runs.run())
+
+
 @pytest.mark.slow
 def test_twice_the_same_run(whole: Path, runs: Runs) -> None:
     assert runs(FLAGS) == 0
