@@ -43,6 +43,8 @@ def lock(folder: Path) -> IO:
     os.ftruncate(handle.fileno(), 0)
     handle.write(f"{os.getpid()}\n")
     handle.flush()
+    for torn in (folder / "weights").glob(".*.tmp"):  # what a killed process was writing
+        torn.unlink()
     return handle
 
 
