@@ -16,8 +16,14 @@ CONVENTIONS = ("torch", "paper")
 
 
 def has_fused(parameters: Iterable[Tensor]) -> bool:
-    """True where torch has fused optimizer kernels for every one of these: real floating point, a known device."""
-    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
+    """True where torch has fused optimizer kernels for every one of these: real floating point, a known device.
+
+    On a CPU of at least 32 bits: the SGD kernel of torch 2.11 errs in bfloat16.
+    """
+    return all(
+        p.device.type in FUSED_DEVICES and p.is_floating_point() and (p.device.type != "cpu" or p.element_size() >= 4)
+        for p in parameters
+    )
 
 
 def fused_or_foreach(groups: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
