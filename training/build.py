@@ -57,8 +57,7 @@ def check(options: Options) -> None:
     policy_options(options)
     optimizers.parse_args(options.run.optim, options.run.optim_arg)
     augmentation(options)
-    if not options.run.resume:
-        read_layout(options.run.cfg)
+    read_layout(options.run.cfg)
 
 
 def augmentation(options: Options) -> Augment:

@@ -14,7 +14,9 @@ from utils.folders import numbered
 
 LEFT = (
     *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
-    *("*.csv", "*.png", "*.yaml", "train.log", "events.out.tfevents.*", "train_batch*.jpg", "val_batch*.jpg"),
+    *(f"{name}.csv" for name in ("results", "lr", "cycles", "lr_find")),
+    *(f"{name}.png" for name in ("lr", "lr_find", "labels", "results", "confusion_matrix", "[FPR]*_curve")),
+    *("opt.yaml", "hyp.yaml", "train.log", "events.out.tfevents.*", "train_batch*.jpg", "val_batch*.jpg"),
 )
 
 

@@ -19,11 +19,10 @@ from utils.device import memory_gb
 from utils.files import write_atomic
 from utils.log import progress
 from utils.metrics import Metrics
-from utils.observers import boxes_of
+from utils.observers import PICTURED_BATCHES, boxes_of
 from utils.tracker import METRICS, VAL_LOSSES, CyclesCsv, RateLog, ResultsCsv, TensorBoard
 
 LOGGER = logging.getLogger("anneal")
-PICTURED_BATCHES = 3
 READ_EVERY = 10  # batches between two looks at the device
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -77,7 +76,7 @@ class Session:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.data.train) / self.accumulate)
+        return self.schedule.policy.steps_per_epoch
 
     @property
     def last(self) -> Path:

@@ -35,7 +35,7 @@ def test_a_second_holder_is_refused_and_sweeps_nothing(tmp_path: Path) -> None:
 def test_clearing_leaves_what_is_not_a_runs(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     ours = ["weights/last.pt", "weights/cycle3.pt", "results.csv", "lr.png", "train.log", "train_batch0.jpg"]
-    theirs = ["weights/mine.pt", "notes.txt", "holiday.jpg"]
+    theirs = ["weights/mine.pt", "notes.csv", "mine.yaml", "plot.png", "notes.txt", "holiday.jpg"]
     for name in ours + theirs:
         (tmp_path / name).write_text("x")
     folder.clear(tmp_path)
