@@ -22,9 +22,10 @@ ALLOWED = {
     "training": MIDDLE | {"val"},
     "train": MIDDLE | {"val", "training"},
     "lr_find": MIDDLE | {"val", "training", "train"},
-    "ablate": MIDDLE | {"val", "training", "train", "lr_find"},
-    "benchmarks": MIDDLE | COMMANDS | {"training"},
-    "tests": MIDDLE | COMMANDS | {"training", "benchmarks"},
+    "ablation": MIDDLE | {"val", "training", "train", "lr_find"},
+    "ablate": MIDDLE | {"val", "training", "train", "lr_find", "ablation"},
+    "benchmarks": MIDDLE | COMMANDS | {"training", "ablation"},
+    "tests": MIDDLE | COMMANDS | {"training", "ablation", "benchmarks"},
 }
 MOST_LINES, MOST_IN_FUNCTION = 300, 60
 
