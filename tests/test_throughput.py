@@ -1,0 +1,64 @@
+"""The measurement of throughput, end to end on the tiny data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from benchmarks import throughput
+from benchmarks.rates import step_flops
+from tests.trainer import Runs
+from training import options, start
+
+
+def test_the_figures_are_whole_and_agree(runs: Runs, capsys: pytest.CaptureFixture) -> None:
+    words = runs.flags("--out figures.json --profile trace", epochs=2, noplots=None)
+    assert throughput.main(words) == 0
+    figures = json.loads(Path("figures.json").read_text())
+    rate = figures["images_per_s"]
+    assert set(rate) == {"end_to_end", "bare_step", "validation"}
+    assert figures["ratio"] == rate["end_to_end"] / rate["bare_step"]
+    assert 0.05 < figures["ratio"] < 2
+    for name, spread in figures["spread"].items():
+        assert len(spread["all"]) == 2
+        assert 0 < spread["min"] <= rate[name] <= spread["max"]
+    assert sum(figures["shares"].values()) == pytest.approx(1)
+    assert min(figures["shares"].values()) >= 0
+    assert figures["shares"]["backward"] > figures["shares"]["to device"]  # nothing moves on a CPU
+    assert figures["gpu_utilisation_percent"] is None
+    assert "cpu" in figures["gpu_utilisation_note"]
+    assert figures["time_to_first_step_s"] > 0
+    assert figures["peak_memory_gb"] > 0.1
+    assert 0 < figures["share_of_matrix_rate"] < 1
+    assert figures["settings"]["run"]["batch_size"] == 2
+    assert figures["settings"]["dtype"] == "fp32"
+    assert figures["machine"]["cores"]
+    assert figures["versions"]["torch"]
+    assert "end to end / bare" in capsys.readouterr().out
+    (trace,) = Path("trace").iterdir()
+    assert any(e.get("name") == "aten::convolution" for e in json.loads(trace.read_text())["traceEvents"])
+    assert not Path("runs").exists()
+
+
+def test_operations_are_counted_as_by_hand(runs: Runs) -> None:
+    """Every convolution three times, forward and for its two gradients, but the first: pictures get none."""
+    run = start.prepare(options.parse(runs.flags(), "", "")[0])
+    work = []  # operations of each convolution's forward pass, a picture
+
+    def note(module: nn.Conv2d, _: object, out: Tensor) -> None:
+        work.append(2 * module.weight[0].numel() * out[0].numel())
+
+    for module in run.model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(note)
+    batch = next(run.data.train.epoch(0))
+    assert step_flops(run, batch) == len(batch.images) * (3 * sum(work) - work[0])
+    assert all(p.grad is None for p in run.model.parameters())
+
+
+def test_a_mistake_is_one_line(runs: Runs, capsys: pytest.CaptureFixture) -> None:
+    assert throughput.main(runs.flags(cfg="yolov5q")) == 2
+    assert capsys.readouterr().out.count("\n") == 1
