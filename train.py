@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from training import folder, options, start
+from training.memory import enough_memory
 from training.report import Report
 from training.session import Session
 from training.validate import close_cycle, finish, validate
@@ -52,7 +53,9 @@ def fit(run: Session, wishes: Wishes) -> Metrics | None:
     report.start()
     with report:
         while not run.is_over():
-            train_one_epoch(run, report, wishes)
+            while not run.epoch_is_complete():
+                with enough_memory(run):
+                    train_one_epoch(run, report, wishes)
             metrics = validate(run, wishes)
             report.epoch(metrics)
             run.end_epoch(metrics)
@@ -65,15 +68,13 @@ def fit(run: Session, wishes: Wishes) -> Metrics | None:
 
 
 def train_one_epoch(run: Session, report: Report, wishes: Wishes) -> None:
-    """From where the epoch stands to its end: forward, loss, backward, and a step for every full group of batches."""
+    """From where the epoch stands to its end: the gradient of every batch, and a step for every full group of them."""
     run.model.train()
     batches = run.data.train.epoch(run.progress.epoch, start=run.progress.batch)
     for batch in report.watch(batches):
-        batch = batch.to(run.device, non_blocking=True)
-        heads = run.forward(batch)
-        loss, terms = run.criterion(heads, batch.targets)
-        run.scaler.scale(loss).backward()
-        run.count(terms, batch)
+        for part in batch.to(run.device, non_blocking=True).parts(run.at_once):
+            terms = run.gradient(part)
+            run.count(terms, part)
         if run.group_is_complete():
             run.step()
             report.step()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from utils.config import option
 from utils.confusion import ConfusionMatrix
 from utils.errors import UserError
 from utils.folders import numbered
+from utils.memory import InParts
 from utils.metrics import Metrics, evaluate_boxes
 from utils.nms import non_max_suppression
 from utils.observers import Pictures, TextLabels
@@ -113,39 +114,47 @@ def predictions(
     single_class: bool = False,
     speed: Speed | None = None,
 ) -> Iterator[Predictions]:
-    """One `Predictions` a batch; arguments as for `evaluate`. The model is in evaluation mode until the end."""
+    """One `Predictions` a batch; arguments as for `evaluate`. The model is in evaluation mode until the end.
+
+    A batch for which memory does not suffice comes in parts. Raises UserError where one picture is too many.
+    """
     device = next(model.parameters()).device
     speed = speed if speed is not None else Speed()
+    in_parts = InParts("out of memory in validation", "give a smaller --imgsz")
     nms = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": True, "agnostic": single_class}
     with evaluation_mode(model):
         clock = time.perf_counter()
-        for batch in log.progress(loader, desc="val", total=len(loader), unit="batch"):
-            batch = batch.to(device, non_blocking=True)
-            clock = speed.add("load", clock, device)
-            decoded, losses = _forward(model, batch, criterion, dtype)
-            clock = speed.add("inference", clock, device)
-            found = non_max_suppression(decoded, **nms)
-            clock = speed.add("NMS", clock, device)
-            if single_class:
-                found = [torch.cat((rows[:, :5], torch.zeros_like(rows[:, 5:])), 1) for rows in found]
-            speed.pictures += len(found)
-            boxes = [
-                torch.cat((undo(r[:, :4], box), r[:, 4:]), 1) for r, box in zip(found, batch.letterbox, strict=True)
-            ]
-            targets = [ground_truth(loader.index, i, single_class) for i in batch.indices.tolist()]
-            yield Predictions(batch, found, boxes, targets, losses)
+        for whole in log.progress(loader, desc="val", total=len(loader), unit="batch"):
+            places = whole.indices.tolist()
+            whole = whole.to(device, non_blocking=True)
+            speed.add("load", clock, device)
+            for batch, (found, losses) in in_parts(partial(_detect, model, criterion, dtype, nms, speed), whole):
+                if single_class:
+                    found = [torch.cat((rows[:, :5], torch.zeros_like(rows[:, 5:])), 1) for rows in found]
+                boxes = [
+                    torch.cat((undo(r[:, :4], box), r[:, 4:]), 1) for r, box in zip(found, batch.letterbox, strict=True)
+                ]
+                mine, places = places[: len(found)], places[len(found) :]
+                targets = [ground_truth(loader.index, i, single_class) for i in mine]
+                yield Predictions(batch, found, boxes, targets, losses)
             clock = time.perf_counter()
 
 
 @torch.inference_mode()
-def _forward(
-    model: nn.Module, batch: Batch, criterion: Callable | None, dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor | None]:
-    """Decoded boxes (B, anchors, 5 + classes) and the loss terms (3,)."""
+def _detect(
+    model: nn.Module, criterion: Callable | None, dtype: torch.dtype | None, nms: dict, speed: Speed, batch: Batch
+) -> tuple[list[Tensor], Tensor | None]:
+    """The boxes kept of each picture, (n, 6) in pixels of `batch.images`, and the loss terms (3,)."""
+    clock = time.perf_counter()
     images = batch.images.to(memory_format=torch.channels_last).float() / 255
     with devices.autocast(images.device, dtype or torch.float32):
         decoded, heads = model(images)
-    return decoded, None if criterion is None else criterion(heads, batch.targets)[1]
+    losses = None if criterion is None else criterion(heads, batch.targets, batch.whole)[1]
+    clock = speed.add("inference", clock, images.device)
+    found = non_max_suppression(decoded, **nms)
+    speed.add("NMS", clock, images.device)
+    speed.pictures += len(found)
+    return found, losses
 
 
 @contextmanager
@@ -256,7 +265,7 @@ def run(options: Options) -> Metrics:
         LOGGER.info(table(metrics, names, options.verbose))
         write_csv(metrics, names, folder / "metrics.csv")
     if options.save_json:
-        _finish_json(coco, folder, options.max_det)
+        coco.finish(folder, options.max_det)
     if not (options.noplots or timing):
         plots.curves(metrics, names, folder)
         plots.confusion(matrix.matrix, names, folder / "confusion_matrix.png")
@@ -284,16 +293,6 @@ def _half(options: Options, model: nn.Module) -> torch.dtype | None:
     if options.half and device.type == "cpu":
         LOGGER.warning("--half needs a GPU; computing in float32")
     return torch.float16 if options.half and device.type != "cpu" else None
-
-
-def _finish_json(coco: CocoJson, folder: Path, max_det: int) -> None:
-    coco.save(folder)
-    result = coco.evaluate(max_det)
-    if result is None:
-        LOGGER.warning("nothing for pycocotools to compare: no detections, or no labels")
-    else:
-        LOGGER.info(f"pycocotools:\n{result.text}")
-        LOGGER.info(f"pycocotools with up to {max_det} a picture: mAP50 {result.map50:.6f}, mAP50-95 {result.map:.6f}")
 
 
 if __name__ == "__main__":

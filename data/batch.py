@@ -12,6 +12,15 @@ from torch import Tensor
 from data.letterbox import Letterbox
 
 
+@dataclass(frozen=True)
+class Part:
+    """Of what a batch is a part: a batch of so many `pictures` with these `targets`. `last`: no other part follows."""
+
+    pictures: int
+    targets: Tensor
+    last: bool
+
+
 @dataclass
 class Batch:
     """Pictures and their labels.
@@ -21,12 +30,41 @@ class Batch:
         targets: (N, 6) float32: place in the batch, class, cx, cy, w, h normalised to (H, W).
         indices: (B,) int64: the pictures' numbers in the index; of a mosaic, its first tile's.
         letterbox: validation only: how each picture lies in its tensor.
+        part: what this is a part of; None for a whole batch.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
     letterbox: list[Letterbox] | None = None
+    part: Part | None = None
+
+    def __len__(self) -> int:
+        """Pictures."""
+        return len(self.images)
+
+    @property
+    def whole(self) -> tuple[int, Tensor] | None:
+        """Pictures and targets of the batch that this is a part of."""
+        return None if self.part is None else (self.part.pictures, self.part.targets)
+
+    def parts(self, size: int) -> list[Batch]:
+        """The batch in parts of at most `size` pictures; itself where it is no larger.
+
+        A part has as many rows of targets as the batch, those of other parts as padding (place -1): choosing among
+        them would wait for the device.
+        """
+        if len(self) <= size:
+            return [self]
+        starts = range(0, len(self), size)
+        return [self._part(slice(at, at + size), at == starts[-1]) for at in starts]
+
+    def _part(self, cut: slice, last: bool) -> Batch:
+        place = self.targets[:, :1] - cut.start
+        inside = (place >= 0) & (place < cut.stop - cut.start)
+        targets = torch.cat((torch.where(inside, place, -1), self.targets[:, 1:]), 1)
+        letterbox = None if self.letterbox is None else self.letterbox[cut]
+        return Batch(self.images[cut], targets, self.indices[cut], letterbox, Part(len(self), self.targets, last))
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The batch with its tensors on `device`."""

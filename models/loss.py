@@ -54,27 +54,39 @@ class DetectionLoss:
         if len(self.head.m) != len(BALANCE):
             raise ValueError(f"the loss weighs {len(BALANCE)} maps, the detector has {len(self.head.m)}")
 
-    def __call__(self, heads: list[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, heads: list[Tensor], targets: Tensor, whole: tuple[int, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Heads (B, A, h, w, 5 + classes) and targets (N, 6: image, class, cx, cy, w, h normalised).
 
         Returns `(total, terms)`: B times the sum of the terms, with its gradient, and the terms (3,) box, objectness
         and class, weighted by their gains, detached. Rows of `targets` with an image below 0 are padding. Works in
         float32 whatever autocast says, or in float64 where the heads are.
+
+        `whole`: pictures and targets of the batch of which these heads are a part. The means are then over a part's
+        share of the batch's matches, so that the totals of all parts add up to the batch's.
         """
         with torch.autocast(heads[0].device.type, enabled=False):
             heads = [head.float() if head.element_size() < 4 else head for head in heads]
             anchors = self.head.anchors.to(heads[0].dtype)
             targets = targets.to(heads[0])
-            each = [self._of_map(*inputs, targets) for inputs in zip(heads, anchors, BALANCE, strict=True)]
+            each = [self._of_map(*inputs, targets, whole) for inputs in zip(heads, anchors, BALANCE, strict=True)]
             terms = torch.stack(each).sum(0)
             return terms.sum() * len(heads[0]), terms.detach()
 
-    def _of_map(self, logits: Tensor, anchors: Tensor, balance: float, targets: Tensor) -> Tensor:
+    def _of_map(
+        self, logits: Tensor, anchors: Tensor, balance: float, targets: Tensor, whole: tuple[int, Tensor] | None
+    ) -> Tensor:
         """The three weighted terms of one map: (3,)."""
         gains = self.gains
         matches = assign(targets, anchors, tuple(logits.shape[:4]), gains.anchor_t)
         rows = _Rows.apply(logits.flatten(0, 3), matches.cell)
         count = matches.valid.sum().clamp(min=1)
+        if whole is not None:
+            pictures, others = whole
+            shape = (pictures, *logits.shape[1:4])
+            everyone = assign(others.to(logits), anchors, shape, gains.anchor_t).valid.sum().clamp(min=1)
+            count = everyone.to(logits) * (len(logits) / pictures)
         iou = _overlap(rows, matches)
         box = torch.where(matches.valid, 1 - iou, 0).sum() / count
         # A cell without a winner (-1) reads the zero at the end.

@@ -19,6 +19,7 @@ from data.batch import Batch
 from models.loss import DetectionLoss
 from schedulers.range_test import RangeTest
 from training.build import Data
+from training.memory import LastStep
 from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
 from training.writer import Writer, snapshot
@@ -43,6 +44,7 @@ class Progress:
     best_epoch: int = 0
     extended_at: int = 0  # epochs done when a finished run was extended: patience counts from there
     finished: bool = False
+    at_once: int = 0  # pictures that memory holds at a time, where a batch was too many; 0: whole batches
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Session:
         self.scaler = grad_scaler(self.device, self.dtype)
         self.meter = LossMeter(self.device)
         self.progress = Progress()
+        self.last_step = LastStep(self.model)
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
         self.writer = Writer()
@@ -77,6 +80,11 @@ class Session:
     @property
     def steps_per_epoch(self) -> int:
         return self.schedule.policy.steps_per_epoch
+
+    @property
+    def at_once(self) -> int:
+        """Pictures a forward pass: a batch, or as many as memory has been found to hold."""
+        return self.progress.at_once or self.options.run.batch_size
 
     @property
     def last(self) -> Path:
@@ -92,8 +100,15 @@ class Session:
         with autocast(self.device, self.dtype):
             return self.model(images)
 
+    def gradient(self, batch: Batch) -> Tensor:
+        """Forward, loss and backward of a batch, or a part of one: adds its gradient, returns its loss terms (3,)."""
+        loss, terms = self.criterion(self.forward(batch), batch.targets, batch.whole)
+        self.scaler.scale(loss).backward()
+        return terms
+
     def step(self) -> None:
         """One optimizer step on the accumulated gradient, at the rate the schedule has for it; then the EMA."""
+        self.last_step.forget()
         self.schedule.apply(self.progress.step)
         if self.options.run.clip_grad > 0:
             self.scaler.unscale_(self.optimizer)
@@ -104,16 +119,22 @@ class Session:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
         self.progress.step += 1
+        self.last_step.keep(self)
 
     def count(self, terms: Tensor, batch: Batch) -> None:
-        """Add one batch's loss terms (3,) to the epoch's; the device is not waited for."""
-        self.meter.add(terms, len(batch.images), len(batch.targets), self.progress.step)
-        self.progress.batch += 1
+        """Add the loss terms (3,) of a batch, or a part of one, to the epoch's; the device is not waited for."""
+        last = batch.part is None or batch.part.last
+        self.meter.add(terms, len(batch), len(batch.targets) * last, self.progress.step)
+        self.progress.batch += last
 
     def group_is_complete(self) -> bool:
         """Whether the batches since the last step make a step: `accumulate` of them, or the epoch's tail."""
         done = self.progress.batch
         return done % self.accumulate == 0 or done == len(self.data.train)
+
+    def epoch_is_complete(self) -> bool:
+        """Whether all batches of the epoch are done."""
+        return self.progress.batch == len(self.data.train)
 
     def end_epoch(self, metrics: Metrics | None) -> None:
         """Judge the epoch, keep its weights where they are the best so far or due, and save where the run stands."""
@@ -211,7 +232,8 @@ class Session:
             group["weight_decay"] = decay  # scaled to the batch, which may have changed
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
-        self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
+        place = {"at_once": 0} | state  # which files of earlier versions lack
+        self.progress = Progress(**{f.name: place[f.name] for f in fields(Progress)})
 
     def losses(self) -> list[float]:
         """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""

@@ -142,6 +142,7 @@ def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
         steps = round(share * session.steps_per_epoch)  # of this epoch
         progress.step = progress.epoch * session.steps_per_epoch + steps
         progress.batch = min(steps * session.accumulate, len(session.data.train))
+        progress.at_once = 0
         LOGGER.warning(f"batch size {before} becomes {after}: the run goes on, no longer identical")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+
+LOGGER = logging.getLogger("anneal")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class CocoJson:
         truth = {"images": self.images, "annotations": self.annotations, "categories": self.categories}
         (folder / "predictions.json").write_text(json.dumps(self.detections))
         (folder / "annotations.json").write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
+
+    def finish(self, folder: Path, max_det: int = 300) -> None:
+        """Write the files and say what pycocotools makes of them."""
+        self.save(folder)
+        result = self.evaluate(max_det)
+        if result is None:
+            LOGGER.warning("nothing for pycocotools to compare: no detections, or no labels")
+            return
+        LOGGER.info(f"pycocotools:\n{result.text}")
+        LOGGER.info(f"pycocotools with up to {max_det} a picture: mAP50 {result.map50:.6f}, mAP50-95 {result.map:.6f}")
 
     def evaluate(self, max_det: int = 300) -> CocoTable | None:
         """Run pycocotools; None where there is nothing to compare."""
