@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.stages import synchronize
 from data.batch import Batch
 from training.session import Session
+from utils.device import synchronize
 
 PROBE_SECONDS = 1.0
 

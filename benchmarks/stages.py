@@ -14,6 +14,7 @@ import torch
 from data.batch import Batch
 from training.report import READ_EVERY
 from training.session import Session
+from utils.device import synchronize
 
 STAGES = ("load wait", "to device", "forward", "loss", "backward", "optimizer and EMA")
 
@@ -103,11 +104,3 @@ def timed(run: Session, watch: Watch) -> Iterator[Clock]:
         put(run, "step", clock.around(run.step, "optimizer and EMA"))
         yield clock
         clock.lap("other")
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU; nothing on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -26,14 +26,14 @@ import torch
 import val
 from benchmarks import machine
 from benchmarks.rates import Utilisation, matrix_rate, step_flops
-from benchmarks.stages import STAGES, OneBatch, Watch, synchronize, timed
+from benchmarks.stages import STAGES, OneBatch, Watch, timed
 from train import train_one_epoch
 from training import options, start
 from training.meter import LossMeter
 from training.session import Session
 from utils import log
 from utils.config import option
-from utils.device import dtype_name, memory_gb
+from utils.device import dtype_name, memory_gb, synchronize
 from utils.errors import UserError
 from utils.signals import Wishes
 

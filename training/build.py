@@ -142,6 +142,11 @@ def training_sizes(index: Index, size: int) -> np.ndarray:
     return np.concatenate(sizes) if sizes else np.zeros((0, 2))
 
 
+def accumulation(options: Options) -> int:
+    """Batches a step, so that their pictures are the nominal batch, or near it."""
+    return max(1, round(options.run.nbs / options.run.batch_size))
+
+
 def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -> torch.optim.Optimizer:
     """The optimizer over the three groups; writes the rate, momentum and decay it came to into the options."""
     run, hyp = options.run, options.hyp

@@ -35,7 +35,7 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
     A step is one batch. Its gradient is scaled by the run's accumulation, since a step of the run sums that many
     batches: the rates found are those of the run.
     """
-    trial = _copy(run)
+    trial = copy_of(run)
     held: HeldRate = trial.schedule.policy
     batches = _batches(run)
     trial.model.train()
@@ -56,7 +56,7 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
             batches.close()
 
 
-def _copy(run: Session) -> Session:
+def copy_of(run: Session) -> Session:
     """The run with its own copies of everything a step changes, and a rate to set by hand."""
     options = copy.deepcopy(run.options)
     model = copy.deepcopy(run.model)

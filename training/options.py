@@ -49,6 +49,15 @@ def _rate(text: str) -> float | str:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'find'") from None
 
 
+def _batch(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
+
+
 @dataclass
 class RunOptions:
     """The run."""
@@ -58,7 +67,9 @@ class RunOptions:
     data: str = option("mask.yaml", "data set YAML: a path, or a name in data/")
     hyp: str = option("", "hyper-parameter YAML: a path, or a name in data/hyps/")
     epochs: int = option(100, "passes over the training pictures")
-    batch_size: int = option(16, "pictures a forward pass", aliases=("--batch",))
+    batch_size: int | str = option(
+        16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_batch
+    )
     nbs: int = option(64, "nominal batch: smaller batches accumulate to it and decay scales with it")
     imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
     lr_policy: str = option("linear", "learning-rate policy", aliases=("--scheduler",), choices=schedulers.names)
@@ -71,6 +82,7 @@ class RunOptions:
     plugin: list[str] = option([], "module to import first, which registers policies or optimizers")
     device: str = option("auto", "auto, cpu, mps, cuda:N")
     dtype: str = option("auto", "number format of forward and backward", choices=("auto", "fp32", "bf16", "fp16"))
+    compile: str = option("off", "torch.compile the forward; max tries more", choices=("off", "default", "max"))
     deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
     cache: str = option("auto", "where decoded pictures stay", choices=("auto", "ram", "none"), const="ram")
@@ -222,7 +234,7 @@ def _file_rate(value: Any, path: Path) -> float | str:
 def _check(options: Options) -> None:
     run, hyp = options.run, options.hyp
     for name, lowest in LOWEST.items():
-        if not getattr(run, name) >= lowest:
+        if getattr(run, name) != "auto" and not getattr(run, name) >= lowest:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be at least {lowest}")
     if any(layer < 0 for layer in run.freeze):
         raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: layers are numbered from 0")

@@ -12,6 +12,8 @@ import torch
 
 import schedulers
 from training import build, folder
+from training.accelerate import compile_model
+from training.batch_size import with_found_batch
 from training.find import find_rate, peak_of
 from training.options import Options, import_plugins
 from training.session import Session
@@ -48,13 +50,18 @@ def assemble(
     run = options.run
     if run.deterministic:
         torch.use_deterministic_algorithms(True)
+    auto = run.batch_size == "auto"
+    run.batch_size = 1 if auto else run.batch_size
     data = build.load_data(options, pin=device.type == "cuda", render_sample=layout is None)
     model = build.build_model(options, data, device, layout)
-    accumulate = max(1, round(run.nbs / run.batch_size))
+    accumulate = build.accumulation(options)
     optimizer = build.build_optimizer(options, model, accumulate)
     schedule = build.build_schedule(options, optimizer, data, accumulate)
     criterion = build.build_criterion(options, model)
-    return Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
+    session = Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
+    session = with_found_batch(session) if auto else session
+    compile_model(session.model, run.compile, device)
+    return session
 
 
 def with_found_rate(session: Session) -> Session:

@@ -94,6 +94,14 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; nothing on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def memory_gb(device: torch.device) -> float:
     """Peak memory in GB: of the GPU's allocator, or of this process on a CPU."""
     if device.type == "cuda":

@@ -1,0 +1,42 @@
+"""--compile: the run trains, and what it saves has the names and the network of any other."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import models
+from tests.trainer import Runs
+from training import options, start
+from utils import checkpoint
+from utils.errors import UserError
+
+
+@pytest.mark.slow
+def test_a_compiled_run_trains_and_its_checkpoint_loads_uncompiled(runs: Runs) -> None:
+    assert runs("--compile default", name="compiled", epochs=1) == 0
+    assert runs(name="plain", epochs=1) == 0
+    compiled, plain = (checkpoint.load(runs.run(name) / "weights" / "last.pt") for name in ("compiled", "plain"))
+    assert list(compiled["model"]) == list(plain["model"])
+    assert list(compiled["ema"]) == list(plain["ema"])
+    for name, value in plain["model"].items():  # the same sums in another order
+        torch.testing.assert_close(compiled["model"][name], value, rtol=1e-3, atol=1e-4)
+    models.build(compiled["layout"], classes=3).load_state_dict(compiled["model"])
+    resumed = start.resume(options.parse(["--resume", str(runs.run("compiled")), "--epochs", "2"], "train.py", "")[0])
+    assert resumed.options.run.compile == "default"
+
+
+def test_copies_and_the_average_are_not_compiled(runs: Runs) -> None:
+    run = start.new(options.parse(runs.flags("--compile default"), "train.py", "")[0])
+    assert run.model._compiled_call_impl is not None
+    assert run.ema.model._compiled_call_impl is None
+    assert copy.deepcopy(run.model)._compiled_call_impl is None
+
+
+def test_without_a_compiler_it_is_one_line(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match=r"^--compile max: a C\+\+ compiler .* is not installed; install it, or"):
+        start.new(options.parse(runs.flags("--compile max"), "train.py", "")[0])

@@ -1,0 +1,36 @@
+"""`--compile`: the training forward as one compiled function."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import torch
+
+from utils.errors import UserError
+
+MODES = {"default": None, "max": "max-autotune-no-cudagraphs"}
+
+
+def compile_model(model: torch.nn.Module, mode: str, device: torch.device) -> None:
+    """Compile the forward of `model` in place; its names, its state and copies of it stay as they were.
+
+    mode: off, default, or max, which tries more kernels. Raises UserError where there is no compiler.
+    """
+    if mode == "off":
+        return
+    lacking = missing(device)
+    if lacking:
+        raise UserError(f"--compile {mode}: {lacking} is not installed; install it, or leave --compile out")
+    model.compile(mode=MODES[mode])
+
+
+def missing(device: torch.device) -> str:
+    """What torch.compile lacks for a device; empty where it lacks nothing."""
+    names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++", "c++"]
+    if not any(shutil.which(name.split()[0]) for name in names if name.split()):
+        return "a C++ compiler (g++ or clang++)"
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "the package triton"
+    return ""
