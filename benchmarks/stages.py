@@ -16,8 +16,6 @@ from training.report import READ_EVERY
 from training.session import Session
 from utils.device import synchronize
 
-STAGES = ("load wait", "to device", "forward", "loss", "backward", "optimizer and EMA")
-
 
 class Watch:
     """What `train_one_epoch` asks of a Report: no bar, no files; the losses are read as often as there."""
@@ -98,9 +96,12 @@ def timed(run: Session, watch: Watch) -> Iterator[Clock]:
 
         put(watch, "before", lambda: clock.lap("other"))
         put(watch, "after", lambda: clock.lap("load wait"))
-        put(run, "forward", clock.around(run.forward, "forward", before="to device"))
-        put(run, "criterion", clock.around(run.criterion, "loss"))
-        put(run, "count", clock.around(run.count, "other", before="backward"))
+        if run.options.run.cuda_graphs:  # which run as one
+            put(run, "gradient", clock.around(run.gradient, "forward, loss, backward", before="to device"))
+        else:
+            put(run, "forward", clock.around(run.forward, "forward"))
+            put(run, "criterion", clock.around(run.criterion, "loss"))
+            put(run, "gradient", clock.around(run.gradient, "backward", before="to device"))
         put(run, "step", clock.around(run.step, "optimizer and EMA"))
         yield clock
         clock.lap("other")

@@ -26,9 +26,10 @@ import torch
 import val
 from benchmarks import machine
 from benchmarks.rates import Utilisation, matrix_rate, step_flops
-from benchmarks.stages import STAGES, OneBatch, Watch, timed
+from benchmarks.stages import OneBatch, Watch, timed
 from train import train_one_epoch
 from training import options, start
+from training.memory import enough_memory
 from training.meter import LossMeter
 from training.session import Session
 from utils import log
@@ -53,7 +54,9 @@ def epoch(run: Session, watch: Watch) -> float:
     """Train one epoch; its seconds, the device's work included."""
     synchronize(run.device)
     begin = time.perf_counter()
-    train_one_epoch(run, watch, Wishes())
+    while not run.epoch_is_complete():
+        with enough_memory(run):
+            train_one_epoch(run, watch, Wishes())
     synchronize(run.device)
     seconds = time.perf_counter() - begin
     run.progress.epoch += 1
@@ -84,7 +87,7 @@ def shares(run: Session, watch: Watch) -> dict[str, float]:
     with timed(run, watch) as clock:
         epoch(run, watch)
     total = sum(clock.seconds.values())
-    return {stage: clock.seconds[stage] / total for stage in (*STAGES, "other")}
+    return {stage: clock.seconds[stage] / total for stage in clock.seconds}
 
 
 def trace(run: Session, watch: Watch, folder: str) -> None:
@@ -139,7 +142,12 @@ def measure(run: Session, rounds: int, began: float, profile: str = "") -> dict[
         "gpu_utilisation_note": usage.why or "sampled during the end-to-end epochs",
         "peak_memory_gb": memory_gb(run.device),
         **arithmetic(run, first, middle["bare_step"]),
-        "settings": {"dtype": dtype_name(run.dtype), "accumulate": run.accumulate, "rounds": rounds}
+        "settings": {
+            "dtype": dtype_name(run.dtype),
+            "accumulate": run.accumulate,
+            "at_once": run.at_once,
+            "rounds": rounds,
+        }
         | run.options.to_dict(),
     }
 

@@ -48,10 +48,15 @@ class LastStep:
     @torch.no_grad()
     def go_back(self, run: Session) -> None:
         """Put back what `keep` saw, and drop the gradient."""
-        for kept, live in zip(self.kept, self.live, strict=True):
-            torch._foreach_copy_(live, kept)
+        self.put_statistics_back()
         run.meter, run.progress = copy.deepcopy(self.meter), replace(self.place)
         run.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def put_statistics_back(self) -> None:
+        """BatchNorm's, as `keep` saw them."""
+        for kept, live in zip(self.kept, self.live, strict=True):
+            torch._foreach_copy_(live, kept)
 
 
 @contextmanager

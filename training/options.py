@@ -83,6 +83,7 @@ class RunOptions:
     device: str = option("auto", "auto, cpu, mps, cuda:N")
     dtype: str = option("auto", "number format of forward and backward", choices=("auto", "fp32", "bf16", "fp16"))
     compile: str = option("off", "torch.compile the forward; max tries more", choices=("off", "default", "max"))
+    cuda_graphs: bool = option(False, "record forward and backward as a CUDA graph (not yet measured, so off)")
     deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
     cache: str = option("auto", "where decoded pictures stay", choices=("auto", "ram", "none"), const="ram")

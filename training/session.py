@@ -116,7 +116,7 @@ class Session:
             torch.nn.utils.clip_grad_norm_(parameters, self.options.run.clip_grad, foreach=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.options.run.cuda_graphs)  # a graph adds to what it was given
         self.ema.update(self.model)
         self.progress.step += 1
         self.last_step.keep(self)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import schedulers
-from training import build, folder
+from training import build, folder, graphs
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.find import find_rate, peak_of
@@ -40,7 +40,7 @@ def prepare(options: Options) -> Session:
     find = options.hyp.lr0 == "find"
     options.hyp.lr0 = None if find else options.hyp.lr0
     session = assemble(options, device, dtype)
-    return with_found_rate(session) if find else session
+    return accelerate(with_found_rate(session) if find else session)
 
 
 def assemble(
@@ -59,8 +59,16 @@ def assemble(
     schedule = build.build_schedule(options, optimizer, data, accumulate)
     criterion = build.build_criterion(options, model)
     session = Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
-    session = with_found_batch(session) if auto else session
-    compile_model(session.model, run.compile, device)
+    return with_found_batch(session) if auto else session
+
+
+def accelerate(session: Session) -> Session:
+    """--compile and --cuda-graphs, on a session that is otherwise ready. Raises UserError where they cannot be."""
+    run = session.options.run
+    compile_model(session.model, run.compile, session.device)
+    if run.cuda_graphs:
+        graphs.check(session.options, session.device)
+        session.gradient = graphs.Graphs(session)
     return session
 
 
@@ -111,7 +119,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options) -> Session:
         session.progress.finished, session.progress.extended_at = False, session.progress.epoch
     _rescale(state, session, old["batch_size"])
     _say_changes(state, session, old["epochs"])
-    return session
+    return accelerate(session)
 
 
 def _machine(state: dict[str, Any], asked: Options) -> tuple[torch.device, torch.dtype]:

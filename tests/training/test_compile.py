@@ -6,26 +6,40 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 import models
 from tests.trainer import Runs
 from training import options, start
+from training.accelerate import compile_model
 from utils import checkpoint
 from utils.errors import UserError
 
 
 @pytest.mark.slow
-def test_a_compiled_run_trains_and_its_checkpoint_loads_uncompiled(runs: Runs) -> None:
+def test_a_compiled_run_trains_and_its_checkpoint_loads_uncompiled(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole network is captured, forward and backward; its kernels stay torch's own: making them takes minutes."""
+    plain_compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: plain_compile(self, backend="aot_eager"))
     assert runs("--compile default", name="compiled", epochs=1) == 0
     assert runs(name="plain", epochs=1) == 0
     compiled, plain = (checkpoint.load(runs.run(name) / "weights" / "last.pt") for name in ("compiled", "plain"))
     assert list(compiled["model"]) == list(plain["model"])
     assert list(compiled["ema"]) == list(plain["ema"])
-    for name, value in plain["model"].items():  # the same sums in another order
+    for name, value in plain["model"].items():
         torch.testing.assert_close(compiled["model"][name], value, rtol=1e-3, atol=1e-4)
     models.build(compiled["layout"], classes=3).load_state_dict(compiled["model"])
     resumed = start.resume(options.parse(["--resume", str(runs.run("compiled")), "--epochs", "2"], "train.py", "")[0])
     assert resumed.options.run.compile == "default"
+
+
+@pytest.mark.slow
+def test_the_compiler_makes_kernels() -> None:
+    module = nn.Sequential(nn.Linear(8, 8), nn.SiLU())
+    inputs = torch.randn(3, 8)
+    expected = module(inputs)
+    compile_model(module, "default", torch.device("cpu"))
+    torch.testing.assert_close(module(inputs), expected)
 
 
 def test_copies_and_the_average_are_not_compiled(runs: Runs) -> None:
