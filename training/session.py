@@ -23,7 +23,7 @@ from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
 from training.writer import Writer, snapshot
 from utils import checkpoint
-from utils.device import autocast, environment, grad_scaler
+from utils.device import autocast, environment, grad_scaler, normalised
 from utils.ema import ModelEMA
 from utils.metrics import Metrics
 from utils.signals import Interrupted, Wishes
@@ -88,7 +88,7 @@ class Session:
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Images (B, 3, H, W) uint8 to the three heads (B, 3, h, w, 5 + classes), in the run's number format."""
-        images = batch.images.to(memory_format=torch.channels_last).float() / 255
+        images = normalised(batch.images, self.dtype)
         with autocast(self.device, self.dtype):
             return self.model(images)
 
