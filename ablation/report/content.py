@@ -19,11 +19,11 @@ CURVES, HEAT = "pictures/curves.png", "pictures/heatmap.png"
 def sections(study: StudyView, found: list[Cell], ranking: Ranking, chart: Mapping[str, Any]) -> list[Section]:
     """All sections in reading order; those with nothing to say are left out."""
     made = [
-        Section("result", "Result", tuple(headline(study, ranking))),
+        Section("result", "Result", (*headline(study, ranking), *([Bullets(study.notes)] if study.notes else []))),
         Section("ranking", "Ranking", _ranking(ranking)),
         Section("settings", "Setting by setting", _settings(study, found)),
         Section("curves", "Learning and rate curves", _curves(chart)),
-        Section("cost", "Time and memory", (tables.cost(found),)),
+        Section("cost", "Rates, time and memory", (tables.cost(found),)),
         Section("failures", "Failures", _failures(study)),
         Section("runs", "Runs and how to repeat them", _runs(study)),
         Section("setup", "Data, machine and versions", _setup(study)),
@@ -93,7 +93,7 @@ def _setup(study: StudyView) -> tuple[Block, ...]:
         blocks.append(_facts("Machine and versions", list(study.machine.items())))
     if study.common:
         blocks.append(_facts("Options common to all runs", [(k, str(v)) for k, v in study.common.items()]))
-    return (*blocks, *([Text("Notes:"), Bullets(tuple(study.notes))] if study.notes else []))
+    return tuple(blocks)
 
 
 def _facts(caption: str, rows: list[tuple[str, str]]) -> Table:

@@ -77,8 +77,8 @@ def caveats(ranking: Ranking) -> Bullets:
     most = max((entry.summary.n for entry in ranking.entries), default=0)
     items = [
         "Intervals are 95 % bootstrap intervals (percentiles of 10 000 resamples) of the mean over seeds. They cover"
-        " what changing the seed changes: initial weights, order and augmentation of the pictures. They do not cover other"
-        " training or validation pictures, other settings, or longer training."
+        " what changing the seed changes: initial weights, order and augmentation of the pictures. They do not cover"
+        " other training or validation pictures, other settings, or longer training."
     ]
     if most == 1:
         items.append("Every cell has one finished seed: no interval can be given, and a difference may be chance.")
@@ -86,8 +86,8 @@ def caveats(ranking: Ranking) -> Bullets:
         items.append(_coarse(most))
     items.append(
         f"The validation pictures choose the best epoch of each run and the best of {len(ranking.entries)} cells, so"
-        " the figure of the winner is flattered twice (the winner's curse): on new pictures and new seeds expect less. To"
-        " quote it, run it again with seeds that took no part in the choice, on pictures that took no part either."
+        " the figure of the winner is flattered twice (the winner's curse): on new pictures and new seeds expect less."
+        " To quote it, run it again with seeds that took no part in the choice, on pictures that took no part either."
     )
     items.append(
         "Differences are taken seed by seed, over the seeds that both cells finished. Verdicts: “no evidence of a"

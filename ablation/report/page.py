@@ -96,7 +96,7 @@ def _row(table: Table, row: Sequence[Value | str]) -> str:
     for i, value in enumerate(values[1:], 1):
         names = " ".join(filter(None, ["number" if i in table.numeric else "", value.kind, _heat_class(value)]))
         shade = f' style="--heat:{value.heat:.3f}"' if value.heat is not None else ""
-        cells.append(f"<td{_class(names)}{shade}>{_span(value)}{escape(value.text)}</td>")
+        cells.append(f"<td{_class(names)}{shade}>{_span(value)}</td>")
     return f"<tr>{''.join(cells)}</tr>\n"
 
 
@@ -109,11 +109,12 @@ def _class(names: str) -> str:
 
 
 def _span(value: Value) -> str:
-    """An interval as a line with its mean as a dot, 90 units wide."""
+    """The text, after an interval as a line with its mean as a dot where there is one."""
     if value.span is None:
-        return ""
+        return escape(value.text)
     low, middle, high = (5 + 80 * end for end in value.span)
     return (
         '<svg class="span" viewBox="0 0 90 12" width="90" height="12" aria-hidden="true">'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="6" y2="6"/><circle cx="{middle:.1f}" cy="6" r="3"/></svg>'
+        f'<span class="ends">{escape(value.text)}</span>'
     )

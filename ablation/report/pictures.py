@@ -49,7 +49,7 @@ def _heat(maps: Sequence[HeatMap], out: Any) -> None:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     for axis, found, grid in zip(panels, maps, grids, strict=False):
         width = high - low or 1.0
-        axis.imshow(np.ma.masked_invalid((grid - low) / width * 0.7), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axis.imshow(np.ma.masked_invalid((grid - low) / width * 0.55), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         style.title(axis, found.title.replace("$", r"\$") or f"Mean {RANKED_BY}")
         axis.grid(visible=False)
         axis.spines[:].set_visible(False)

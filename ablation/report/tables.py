@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablation.marginals import HeatMap, Level
-from ablation.ranking import ALSO, RANKED_BY, Cell, Ranking, text
+from ablation.ranking import ALSO, RANKED_BY, Cell, Difference, Ranking, text
 from ablation.report.blocks import Table, Value
 from ablation.report.numbers import NONE, duration, gap, interval, rate, score
 from ablation.statistics import Summary
@@ -43,7 +43,7 @@ def _ends(summary: Summary) -> tuple[float, float]:
     return (summary.interval.low, summary.interval.high) if summary.interval else (summary.mean, summary.mean)
 
 
-def _paired(gaps) -> str:
+def _paired(gaps: Difference) -> str:
     if gaps.interval:
         return interval(gaps.interval, signed=True)
     return "one pair" if gaps.pairs else "no pair"
@@ -139,7 +139,7 @@ def cost(found: Sequence[Cell]) -> Table:
         rows.append((cell.label, ", ".join(rates) or NONE, mean, total, peak))
     columns = ("cell", "base rate used", "mean time a run", "time in all", "peak memory")
     return Table(
-        "Training and validation; times are comparable only where runs did not share a device",
+        "Training and validation; times of runs that shared a device are not comparable",
         columns,
         tuple(rows),
         _numeric(1, 4),

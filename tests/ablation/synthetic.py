@@ -75,9 +75,7 @@ def write_curves(made: RunView, epochs: int, random: np.random.Generator) -> Non
     """Files of a run of `epochs` epochs, rising to its score, its rates those of its policy."""
     made.folder.mkdir(parents=True, exist_ok=True)
     total = epochs * STEPS
-    policy = schedulers.build(
-        made.settings["lr_policy"], total_steps=total, steps_per_epoch=STEPS, lr0=0.01
-    )
+    policy = schedulers.build(made.settings["lr_policy"], total_steps=total, steps_per_epoch=STEPS, lr0=0.01)
     rates = [0.01 * policy.at(step).lr for step in range(total)]
     lines = [f"{step},{rate!r},{rate!r},{rate!r},0.9,0.9,0.9" for step, rate in enumerate(rates)]
     head = "step,x/lr0,x/lr1,x/lr2,x/momentum0,x/momentum1,x/momentum2"
