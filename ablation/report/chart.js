@@ -226,5 +226,5 @@ const Curves = (() => {
   }
 
   return { data, canvas, state, dark, cellsWithCurves, panels, build, extent, draw, number, MARGIN,
-    all: () => [...curves.metric, ...curves.rate] };
+    all: () => [...curves.rate, ...curves.metric] };
 })();

@@ -104,8 +104,8 @@ if (Curves) (() => {
     const act = {
       ArrowLeft: () => (shift ? move(-0.2) : step(-1, 0)),
       ArrowRight: () => (shift ? move(0.2) : step(1, 0)),
-      ArrowUp: () => step(0, -1),
-      ArrowDown: () => step(0, 1),
+      ArrowUp: () => step(0, 1),
+      ArrowDown: () => step(0, -1),
       "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7),
       0: reset, Escape: () => read(null),
     }[event.key];
