@@ -47,7 +47,7 @@ def _sureness(others: list[Entry]) -> str:
     if lower:
         parts.append(f"{lower} {_are(lower)} lower by more than the noise between seeds explains")
     if weak:
-        parts.append(f"for {weak} the evidence that {_are(weak, 'it is', 'they are')} lower is weak")
+        parts.append(f"for {weak} the evidence that {_are(weak, 'it is', 'they are')} lower is weak and may be chance")
     if open_:
         parts.append(f"for {open_} there is no evidence of a difference")
     rest = len(others) - lower - weak - open_
@@ -93,7 +93,8 @@ def caveats(ranking: Ranking) -> Bullets:
         "Differences are taken seed by seed, over the seeds that both cells finished. Verdicts: “no evidence of a"
         " difference” where the bootstrap interval of the mean difference holds zero, or there are fewer than two"
         " pairs; “lower” where that interval and Student's both exclude zero and the difference passes the"
-        " margin below; “weak evidence” in between. No evidence of a difference is not evidence of equality."
+        " margin below; “weak evidence” in between, which chance alone gives often: among 20 equal cells with three"
+        " seeds, to about half of them. No evidence of a difference is not evidence of equality."
     )
     if ranking.noise and most > 1:
         size = margin(ranking.noise, most)
