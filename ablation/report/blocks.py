@@ -72,10 +72,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that the page folds away under `summary`."""
+    """Blocks that the page folds away under `summary`; Markdown, which cannot, leaves out those for the page alone."""
 
     summary: str
     blocks: tuple[Block, ...]
+    page_only: bool = False
 
 
 Block = Text | Bullets | Table | Code | Chart | Picture | Details

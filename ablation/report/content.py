@@ -79,7 +79,7 @@ def _runs(study: StudyView) -> tuple[Block, ...]:
         Code(study.command),
         Details(f"Every run: settings and results ({len(study.runs)})", (tables.runs(study),)),
         Details("Every run's command, all at once", (Code(commands),)),
-        Details("Every run's command, one by one", one),
+        Details("Every run's command, one by one", one, page_only=True),
     )
 
 

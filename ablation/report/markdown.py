@@ -43,6 +43,8 @@ def _block(block: Block, drawn: Collection[str]) -> str:
             return _code(text)
         case Chart(_, path, alt) | Picture(path, alt):
             return f"![{plain(alt)}]({path})" if path in drawn else ""
+        case Details(page_only=True):
+            return ""
         case Details(summary, inner):
             return "\n\n".join([f"**{plain(summary)}**", *_blocks(inner, drawn)])
 

@@ -63,7 +63,7 @@ def check(found: Ranking) -> Table:
             rest = (str(gaps.pairs), gap(gaps.mean), interval(gaps.student, signed=True), score(gaps.margin))
         rows.append((entry.cell.label, score(entry.summary.mean), interval(entry.summary.student), *rest))
     columns = ("cell", RANKED_BY, "Student interval", "pairs", "less the best", "its Student interval", "margin")
-    return Table(f"{RANKED_BY}: Student's 95 % intervals as a check", columns, tuple(rows), _numeric(1, 6))
+    return Table(f"Student's 95 % intervals of {RANKED_BY}, as a check", columns, tuple(rows), _numeric(1, 6))
 
 
 def also(found: Ranking) -> Table:
@@ -121,7 +121,7 @@ def marginal(axis: str, found: Sequence[Level], varied: int) -> Table:
         summary = level.by_seed
         shown = interval(summary.interval) if summary and summary.interval else NONE
         rows.append((level.name, score(level.mean), shown, f"{level.cells} of {level.of}"))
-    rest = ", each the mean over the cells that have it" if varied > 1 else ""
+    rest = ", each the mean over the finished cells that have it" if varied > 1 else ""
     columns = (axis, f"mean {RANKED_BY}", "95 % interval over seeds", "cells finished")
     return Table(f"By {axis}{rest}", columns, tuple(rows), _numeric(1, 3))
 
