@@ -9,8 +9,8 @@ from ablation.marginals import heat_maps, levels
 from ablation.ranking import Cell, Ranking, axes, cells, rank
 from ablation.report import tables
 from ablation.report.blocks import Block, Bullets, Chart, Code, Details, Picture, Section, Table, Text
+from ablation.report.figures import count
 from ablation.report.headline import caveats, headline
-from ablation.report.numbers import count
 from ablation.view import FAILED, StudyView
 
 CURVES, HEAT = "pictures/curves.png", "pictures/heatmap.png"

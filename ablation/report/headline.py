@@ -6,7 +6,7 @@ from collections import Counter
 
 from ablation.ranking import CLEAR, NO_EVIDENCE, RANKED_BY, WEAK, Entry, Ranking
 from ablation.report.blocks import Block, Bullets, Text
-from ablation.report.numbers import count, interval, score
+from ablation.report.figures import count, interval, score
 from ablation.statistics import COARSE, margin
 from ablation.view import FAILED, FINISHED, RUNNING, WAITING, StudyView
 

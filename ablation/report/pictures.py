@@ -10,7 +10,7 @@ import numpy as np
 from ablation.marginals import HeatMap, heat_maps
 from ablation.ranking import RANKED_BY, Cell, axes
 from ablation.report.content import CURVES, HEAT
-from ablation.report.numbers import score
+from ablation.report.figures import score
 from ablation.report.tables import mean_of
 from ablation.view import StudyView
 from utils.plots import style

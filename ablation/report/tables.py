@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ablation.marginals import HeatMap, Level
 from ablation.ranking import ALSO, RANKED_BY, Cell, Difference, Ranking, text
 from ablation.report.blocks import Table, Value
-from ablation.report.numbers import NONE, duration, gap, interval, rate, score
+from ablation.report.figures import NONE, duration, gap, interval, rate, score
 from ablation.statistics import Summary
 from ablation.view import METRICS, StudyView
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablation import report
-from ablation.report import markdown
+from ablation.report import figures, markdown
 from ablation.report.curves import read_table, thin
 from ablation.report.page import embed
 from ablation.view import FAILED, RUNNING, WAITING, RunView, StudyView
@@ -236,6 +237,13 @@ def test_thinning_keeps_ends_and_extremes(n: int, most: int) -> None:
     assert (kept[0], kept[-1]) == (0, n - 1)
     assert {values.argmin(), values.argmax()} <= set(kept)
     assert (np.diff(kept) > 0).all()
+
+
+@pytest.mark.parametrize("module", [figures, markdown])
+def test_examples(module) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed
 
 
 def test_pictures_of_the_markdown_are_there(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ def score(value: float | None) -> str:
 
 
 def gap(value: float | None) -> str:
-    """A difference of two scores, with its sign; what rounds to nothing has none.
+    """A difference of two scores, with its sign: it says on which side of zero what rounds to it lies.
 
-    >>> gap(-0.0123), gap(-0.0001)
-    ('-0.012', '0.000')
+    >>> gap(-0.0123), gap(-0.0001), gap(0)
+    ('-0.012', '-0.000', '0.000')
     """
     if value is None:
         return NONE
-    return f"{value:+.3f}" if abs(value) >= 0.0005 else "0.000"
+    return f"{value:+.3f}" if value else "0.000"
 
 
 def interval(value: Interval | None, signed: bool = False) -> str:
