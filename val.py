@@ -120,6 +120,7 @@ def predictions(
     """
     device = next(model.parameters()).device
     speed = speed if speed is not None else Speed()
+    dtype = dtype or torch.float32
     in_parts = InParts("out of memory in validation", "give a smaller --imgsz")
     nms = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": True, "agnostic": single_class}
     with evaluation_mode(model):
@@ -142,12 +143,12 @@ def predictions(
 
 @torch.inference_mode()
 def _detect(
-    model: nn.Module, criterion: Callable | None, dtype: torch.dtype | None, nms: dict, speed: Speed, batch: Batch
+    model: nn.Module, criterion: Callable | None, dtype: torch.dtype, nms: dict, speed: Speed, batch: Batch
 ) -> tuple[list[Tensor], Tensor | None]:
     """The boxes kept of each picture, (n, 6) in pixels of `batch.images`, and the loss terms (3,)."""
     clock = time.perf_counter()
-    images = batch.images.to(memory_format=torch.channels_last).float() / 255
-    with devices.autocast(images.device, dtype or torch.float32):
+    images = devices.normalised(batch.images, dtype)
+    with devices.autocast(images.device, dtype):
         decoded, heads = model(images)
     losses = None if criterion is None else criterion(heads, batch.targets, batch.whole)[1]
     clock = speed.add("inference", clock, images.device)
