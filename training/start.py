@@ -48,7 +48,7 @@ def assemble(
     run = options.run
     if run.deterministic:
         torch.use_deterministic_algorithms(True)
-    data = build.load_data(options, pin=device.type == "cuda", render_sample=layout is None)
+    data = build.load_data(options, device, render_sample=layout is None)
     model = build.build_model(options, data, device, layout)
     accumulate = max(1, round(run.nbs / run.batch_size))
     optimizer = build.build_optimizer(options, model, accumulate)

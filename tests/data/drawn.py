@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.geometry import tile_matrices
-from data.plan import LAYERS, TILES, Augment, Plan, plan
+from data.plan import LAYERS, Augment, Plan, plan
 
 STILL = Augment(
     hsv_h=0, hsv_s=0, hsv_v=0, degrees=0, translate=0, scale=0, shear=0, perspective=0, flipud=0, fliplr=0, mosaic=0
@@ -16,6 +16,10 @@ STILL = Augment(
 
 class Drawn(list):
     """A list of (h, w, 3) uint8 pictures with a store's interface."""
+
+    @property
+    def shapes(self) -> np.ndarray:
+        return np.array([picture.shape[:2] for picture in self]).reshape(-1, 2)
 
     def shape(self, i: int) -> tuple[int, int]:
         return self[i].shape[:2]
@@ -70,7 +74,7 @@ def slow_layers(what: Plan, pictures: Drawn, height: int, width: int, size: int)
     y, x = np.mgrid[:height, :width] + 0.5
     centres = np.stack((x, y, np.ones_like(x)), -1)
     layers = np.full((LAYERS, height, width, 3), 114.0)
-    for at in np.ndindex(LAYERS, TILES):
+    for at in np.ndindex(*sources.shape):
         if sources[at] < 0:
             continue
         picture = pictures[sources[at]].astype(np.float64)
