@@ -146,7 +146,9 @@ def plan(seed: int, epoch: int, i: int, n: int, augment: Augment, first: int | N
     if augment.mosaic9:
         nine = shared[6:8, None] < augment.mosaic9
         sources[:, TILES:][~nine[:, 0]] = -1
-        quadrants = np.where(nine, _CELLS, np.pad(quadrants, ((0, 0), (0, NINE - TILES)), constant_values=-1))
+        four = np.full((LAYERS, NINE), -1)
+        four[:, :TILES] = quadrants
+        quadrants = np.where(nine, _CELLS, four)
     alone = unit[:, 8] >= augment.mosaic
     sources[alone, 1:] = quadrants[alone] = -1
     mixed = shared[0] < augment.mixup

@@ -107,7 +107,7 @@ def _pack(
     cells = layers[..., CELL].reshape(count, depth, CELLS, ACROSS)
     cells[...] = (np.inf, np.inf, 0, 0, 0, 0, 1, 1, 1)
     cells[where] = values
-    layers[..., CELL] = cells.reshape(count, depth, -1)
+    layers[..., CELL] = cells.reshape(count, depth, CELLS * ACROSS)
     offsets = np.zeros((count, depth, CELLS), dtype=np.int64)
     offsets[where] = starts
     colour = np.concatenate((hsv, ratio[:, None]), -1).astype(np.float32)

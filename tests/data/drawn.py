@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from data.device import DeviceBatches
 from data.geometry import tile_matrices
+from data.pixels import Resident
 from data.plan import LAYERS, Augment, Plan, plan
+from data.request import Request
 
 STILL = Augment(
     hsv_h=0, hsv_s=0, hsv_v=0, degrees=0, translate=0, scale=0, shear=0, perspective=0, flipud=0, fliplr=0, mosaic=0
@@ -59,6 +63,24 @@ def collection(count: int, size: int, seed: int = 0) -> tuple[Labels, Drawn]:
     pictures = Drawn(smooth(h, w, k) for k, (h, w) in enumerate(shapes))
     labels = [boxes(k % 4, rng) for k in range(count)]
     return Labels(2 * np.array(shapes, dtype=np.int32), labels), pictures
+
+
+def batched(
+    plans: list[Plan],
+    pictures: Drawn,
+    labels: list[np.ndarray],
+    height: int,
+    width: int,
+    size: int,
+    device: str = "cpu",
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Plans drawn at once on a device: (B, 3, height, width) uint8, and each picture's labels (k, 5)."""
+    pixels = Resident(pictures, torch.device(device), workers=1)
+    index = Labels(np.ones((len(pictures), 2), np.int64), labels)
+    numbers = np.array([what.sources[0, 0] for what in plans])
+    (batch,) = DeviceBatches(index, pixels, 0).make([Request(numbers, height, width, size, plans.__getitem__)])
+    targets = batch.targets.cpu().numpy()
+    return batch.images.cpu().numpy(), [targets[targets[:, 0] == k, 1:] for k in range(len(plans))]
 
 
 def plan_of(augment: Augment, i: int, n: int, seed: int = 0) -> Plan:
