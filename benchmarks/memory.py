@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from data.index import build_index
+from data.index import Index, build_index
 from data.loader import TrainLoader
 from data.plan import Augment
 from data.store import ImageStore, fitted, open_store
@@ -40,7 +40,7 @@ def make(folder: Path, count: int) -> None:
     """`count` pictures and label files below `folder`."""
     rng = np.random.default_rng(0)
     for part in ("kinds", "images", "labels"):
-        (folder / part).mkdir()
+        (folder / part).mkdir(parents=True)
     for k in range(KINDS):
         small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         shape = (96, 72) if k % 2 else (72, 96)
@@ -57,35 +57,37 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def train(index: Index, size: int) -> None:
+    """Some batches of pictures that are decoded as they are needed."""
+    store = ImageStore(index, size, "none")
+    loader = TrainLoader(index, store, augment=Augment(), batch_size=16, size=size, seed=0, workers=1)
+    for _ in zip(range(BATCHES), loader.epoch(0), strict=False):
+        pass
+
+
 def measure(folder: Path, count: int, size: int) -> dict[str, Any]:
-    """One count, in a process of its own."""
-    before = resident_bytes()
-    seconds = {}
+    """One count, in a process of its own, which has done the same with a few pictures before."""
+    train(build_index([folder / "few" / "images"], 3, root=folder), size)
+    before, seconds, held = resident_bytes(), {}, {}
     for name in ("cold", "cached"):
         index = None
         start = time.perf_counter()
-        index = build_index([folder / "images"], 3, root=folder)
-        seconds[name] = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        seconds[f"peak_{name}"] = peak - before
-    gc.collect()
+        index = build_index([folder / "all" / "images"], 3, root=folder)
+        seconds[name] = round(time.perf_counter() - start, 3)
+        gc.collect()
+        held[name] = resident_bytes() - before
+        held[f"peak_{name}"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     indexed = resident_bytes()
-    loader = TrainLoader(
-        index, ImageStore(index, size, "none"), augment=Augment(), batch_size=16, size=size, seed=0, workers=1
-    )
-    for _, batch in zip(range(BATCHES), loader.epoch(0), strict=False):
-        del batch
-    trained = resident_bytes()
+    train(index, size)
+    trained = resident_bytes() - indexed
     at_640 = sum(h * w for h, w in (fitted(int(h), int(w), 640) for h, w in index.shapes[:KINDS])) / KINDS
     kept = open_store(index, size, "device", torch.device("cpu"), workers=2)
     return {
         "pictures": count,
-        "index_s": {"cold": round(seconds["cold"], 3), "cached": round(seconds["cached"], 3)},
-        "index_bytes_a_picture": {
-            "held": round((indexed - before) / count, 1),
-            "peak_cold": round(seconds["peak_cold"] / count, 1),
-        },
-        "training_without_keeping_bytes_a_picture": round((trained - indexed) / count, 1),
+        "index_s": seconds,
+        "index_bytes": held,
+        "index_bytes_a_picture": {name: round(value / count) for name, value in held.items()},
+        "training_without_keeping_bytes": trained,
         "resident_bytes": {f"at {size} px": 4 * kept.pixels.numel(), "at 640 px": round(4 * at_640 * count)},
     }
 
@@ -103,7 +105,8 @@ def main() -> None:
     results = []
     for count in options.counts:
         with tempfile.TemporaryDirectory() as folder:
-            make(Path(folder), count)
+            make(Path(folder) / "few", 4 * KINDS)
+            make(Path(folder) / "all", count)
             words = ["--one", folder, "--counts", str(count), "--size", str(options.size)]
             command = [sys.executable, "-m", "benchmarks.memory", *words]
             results.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
