@@ -152,6 +152,9 @@ def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     for name, value in environment(session.device).items():
         if value != state["environment"][name]:
             LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")
+    caches = [state["options"]["run"]["cache"], run.cache]
+    if caches.count("device") == 1 and session.device.type != "cuda":
+        LOGGER.warning(f"--cache {caches[0]} becomes {caches[1]}: drawn by another renderer, pictures differ a little")
     if run.epochs != epochs:
         old = schedulers.from_facts(state["schedule"], session.optimizer)
         step = min(state["step"], old.policy.total_steps - 1)

@@ -27,6 +27,14 @@ def test_resumed(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, step:
     assert_identical(whole, runs.run(), but=(".options.run.workers",))
 
 
+def test_another_renderer_is_said(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, send(signal.SIGTERM))
+        assert runs(FLAGS, epochs=1) == 143
+    assert runs.resume(runs.run(), "--cache ram") == 0
+    assert "--cache device becomes ram: drawn by another renderer" in capsys.readouterr().out
+
+
 def test_it_learns_what_the_host_renderer_teaches(whole: Path, runs: Runs) -> None:
     assert runs(FLAGS.replace("device", "ram")) == 0
     ours, host = (rows(run / "results.csv") for run in (whole, runs.run()))
