@@ -122,7 +122,7 @@ def predictions(
         for batch in log.progress(loader, desc="val", total=len(loader), unit="batch"):
             batch = batch.to(device, non_blocking=True)
             clock = speed.add("load", clock, device)
-            decoded, losses = _forward(model, batch, criterion, dtype)
+            decoded, losses = _forward(model, batch, criterion, dtype or torch.float32)
             clock = speed.add("inference", clock, device)
             found = non_max_suppression(decoded, **nms)
             clock = speed.add("NMS", clock, device)
@@ -139,11 +139,11 @@ def predictions(
 
 @torch.inference_mode()
 def _forward(
-    model: nn.Module, batch: Batch, criterion: Callable | None, dtype: torch.dtype | None
+    model: nn.Module, batch: Batch, criterion: Callable | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
     """Decoded boxes (B, anchors, 5 + classes) and the loss terms (3,)."""
-    images = batch.images.to(memory_format=torch.channels_last).float() / 255
-    with devices.autocast(images.device, dtype or torch.float32):
+    images = devices.normalised(batch.images, dtype)
+    with devices.autocast(images.device, dtype):
         decoded, heads = model(images)
     return decoded, None if criterion is None else criterion(heads, batch.targets)[1]
 

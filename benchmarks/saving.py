@@ -27,8 +27,7 @@ def epoch(run: Session, number: int, saving: bool) -> tuple[float, float]:
     """Seconds of one epoch of training, and those of it for which training waited for the saves."""
     begin = time.perf_counter()
     if saving:
-        run.write(run.best, run.weights())
-        run.save()
+        run.write({run.best: run.weights(), run.last: run.state()})
     waited = time.perf_counter() - begin
     for batch in run.data.train.epoch(number):
         batch = batch.to(run.device)

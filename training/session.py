@@ -23,7 +23,7 @@ from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
 from training.writer import Writer, snapshot
 from utils import checkpoint
-from utils.device import autocast, environment, grad_scaler
+from utils.device import autocast, environment, grad_scaler, normalised
 from utils.ema import ModelEMA
 from utils.metrics import Metrics
 from utils.signals import Interrupted, Wishes
@@ -88,7 +88,7 @@ class Session:
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Images (B, 3, H, W) uint8 to the three heads (B, 3, h, w, 5 + classes), in the run's number format."""
-        images = batch.images.to(memory_format=torch.channels_last).float() / 255
+        images = normalised(batch.images, self.dtype)
         with autocast(self.device, self.dtype):
             return self.model(images)
 
@@ -118,17 +118,19 @@ class Session:
     def end_epoch(self, metrics: Metrics | None) -> None:
         """Judge the epoch, keep its weights where they are the best so far or due, and save where the run stands."""
         run, place = self.options.run, self.progress
+        files = {}
         place.epoch += 1
         place.batch = 0
         self.meter = LossMeter(self.device)
         if metrics is not None and metrics.fitness > place.best_fitness:
             place.best_fitness, place.best_epoch = metrics.fitness, place.epoch
             if not run.nosave:
-                self.write(self.best, self.weights())
+                files[self.best] = self.weights()
         if run.save_period > 0 and place.epoch % run.save_period == 0:
-            self.write(self.last.with_name(f"epoch{place.epoch}.pt"), self.weights())
+            files[self.last.with_name(f"epoch{place.epoch}.pt")] = self.weights()
         if not run.nosave or self.is_over():
-            self.save()
+            files[self.last] = self.state()
+        self.write(files)
 
     def is_over(self) -> bool:
         """Whether all epochs are done, or none of the last `--patience` was better than the best."""
@@ -233,16 +235,23 @@ class Session:
         return NonFiniteLoss(f"{what}; {good}; try a lower --lr0, --clip-grad 10 or --dtype fp32")
 
     def save(self) -> None:
-        """Write last.pt, if all is finite. A disk that refuses is said, and tried again; training goes on."""
-        self.check()
-        self.attempt(self.folder / "lr.csv", self.before_save)
-        self.write(self.last, self.state(), keep_previous=True)
+        """Write last.pt."""
+        self.write({self.last: self.state()})
 
-    def write(self, path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
-        """Write a checkpoint of the state as it is now, aside, if the disk lets it."""
-        copy = snapshot(state)
-        save = partial(checkpoint.save, path, copy, keep_previous=keep_previous)
-        self.writer.submit(partial(self.attempt, path, save))
+    def write(self, files: dict[Path, dict[str, Any]]) -> None:
+        """Write checkpoints of the run as it is now, if all is finite: copied at once, then written aside, in order.
+
+        A disk that refuses is said, and tried again at the next save; training goes on.
+        """
+        self.check()
+        copies = {path: snapshot(state) for path, state in files.items()}
+        if copies:
+            self.writer.submit(partial(self._write, copies))
+
+    def _write(self, copies: dict[Path, dict[str, Any]]) -> None:
+        self.attempt(self.folder / "lr.csv", self.before_save)
+        for path, copy in copies.items():
+            self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last))
 
     def attempt(self, path: Path, write: Callable[[], None]) -> None:
         """Write a file. A disk that refuses is said and remembered until it takes the file; training goes on."""

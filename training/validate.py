@@ -33,10 +33,9 @@ def close_cycle(run: Session, report: Report) -> None:
 
     Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109.
     """
-    run.check()
     run.progress.cycles += 1
     number = run.progress.cycles
-    run.write(run.folder / "weights" / f"cycle{number}.pt", run.weights())
+    run.write({run.folder / "weights" / f"cycle{number}.pt": run.weights()})
     report.cycle(number, val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype))
 
 

@@ -77,3 +77,13 @@ def test_the_environment_is_plain_values() -> None:
 
 def test_memory_of_this_process() -> None:
     assert 0.05 < devices.memory_gb(CPU) < 100
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_normalised_pictures_are_rounded_once(dtype: torch.dtype) -> None:
+    """All 256 values, as a division in float32 and one rounding give them, with the channels last."""
+    images = torch.arange(2 * 3 * 16 * 16).remainder(256).to(torch.uint8).view(2, 3, 16, 16)
+    made = devices.normalised(images, dtype)
+    assert made.dtype == dtype
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(made, (images.float() / 255).to(dtype))
