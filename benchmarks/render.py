@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from data.device import DeviceBatches
+from data.device import DeviceBatches, fused
 from data.letterbox import letterbox
 from data.pixels import Resident
 from data.plan import Augment, Plan, plan
@@ -73,7 +73,7 @@ def measure_batches(size: int, rounds: int, compiled: bool) -> dict[str, dict[st
     """The batched renderer's cases at one output size."""
     data = Labelled(*pictures(size))
     maker = DeviceBatches(data, Resident(data, torch.device("cpu"), workers=1), workers=0)
-    maker.render = torch.compile(render_batch) if compiled else render_batch
+    maker.render = fused() if compiled else render_batch
     found = {}
     for name in ("mosaic", "mosaic, perspective", "mosaic, mixup", "alone"):
         requests = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -43,15 +44,14 @@ Sent = tuple[Prepared, tuple[Tensor, ...], torch.cuda.Event | None]
 class DeviceBatches:
     """Makes batches of `pixels` with the labels of `index`, prepared by `workers` threads, or inline with none.
 
-    `pad_targets`: see `targets_of`. On a GPU the renderer is compiled into one kernel, at its first batch and again
-    when sizes change.
+    `pad_targets`: see `targets_of`. On a GPU the renderer is compiled at its first batch.
     """
 
     def __init__(self, index: Labelled, pixels: Pixels, workers: int, pad_targets: int | None = None) -> None:
         self.index, self.pixels, self.workers, self.pad_targets = index, pixels, workers, pad_targets
         on_gpu = pixels.device.type == "cuda"
         self.side = torch.cuda.Stream(pixels.device) if on_gpu else None
-        self.render: Callable[..., Tensor] = torch.compile(render_batch) if on_gpu else render_batch
+        self.render = fused() if on_gpu and _compiles(pixels.device) else render_batch
 
     def make(self, requests: Iterable[Request]) -> Iterator[Batch]:
         """The batches in order: `AHEAD` prepared, one of which is on its way to the device, while one is in use.
@@ -125,6 +125,16 @@ class DeviceBatches:
         made = job.recipe
         images = self.render(pixels, Table(layers, colour, offsets), made.height, made.width, made.jitter)
         return Batch(images, targets, indices, job.letterbox)
+
+
+def fused() -> Callable[..., Tensor]:
+    """`render_batch` compiled into one kernel, for any sizes: they change with the last batch, scales and rectangles."""
+    return torch.compile(render_batch, fullgraph=True, dynamic=True)
+
+
+def _compiles(device: torch.device) -> bool:
+    """Whether the GPU's compiler is installed and knows the GPU."""
+    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 class _Inline:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.device import fused
 from data.plan import Augment
 from data.render import jitter, render
-from data.render_batch import _jitter, render_batch
+from data.render_batch import _jitter
 from tests.data.drawn import STILL, Drawn, batched, collection, plan_of, slow_layers
 
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
@@ -148,6 +149,6 @@ def test_it_compiles_whole(monkeypatch):
     index, pictures = collection(9, 64)
     plans = [plan_of(SETTINGS["everything"], i, 9) for i in range(4)]
     eager, _ = batched(plans, pictures, index.labels, 64, 64, 64)
-    monkeypatch.setattr("data.device.render_batch", torch.compile(render_batch, fullgraph=True))
+    monkeypatch.setattr("data.device.render_batch", fused())
     compiled, _ = batched(plans, pictures, index.labels, 64, 64, 64)
     assert np.abs(compiled.astype(int) - eager).mean() < 0.01
