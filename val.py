@@ -19,7 +19,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import Index, build_index
 from data.letterbox import undo
 from data.loader import ValLoader
-from data.store import ImageStore
+from data.store import open_store
 from models.load import load_detector, load_ensemble
 from utils import config, log, plots
 from utils import device as devices
@@ -236,7 +236,7 @@ def run(options: Options) -> Metrics:
     if not options.weights:
         raise UserError("--weights is missing; give a checkpoint, such as runs/train/exp/weights/best.pt")
     model, state = load_ensemble(options.weights, devices.select_device(options.device))
-    dataset, loader = _load_data(options, state)
+    dataset, loader = _load_data(options, state, next(model.parameters()).device)
     names = ("object",) if options.single_cls else dataset.names
     if not options.single_cls and model.classes != dataset.classes:
         remedy = "add --single-cls" if model.classes == 1 else "give the --data it was trained on"
@@ -274,7 +274,7 @@ def run(options: Options) -> Metrics:
     return metrics
 
 
-def _load_data(options: Options, state: dict) -> tuple[DatasetConfig, ValLoader]:
+def _load_data(options: Options, state: dict, device: torch.device) -> tuple[DatasetConfig, ValLoader]:
     dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
     part = "val" if options.task == "speed" else options.task
     sources = getattr(dataset, part)
@@ -285,7 +285,7 @@ def _load_data(options: Options, state: dict) -> tuple[DatasetConfig, ValLoader]
     if size != wanted:
         LOGGER.warning(f"--imgsz {wanted} is not a multiple of 32; using {size}")
     index = build_index(sources, dataset.classes, root=dataset.root, single_class=options.single_cls, desc=part)
-    store = ImageStore(index, size, cache="none", desc=part)
+    store = open_store(index, size, "none", device, desc=part)
     return dataset, ValLoader(index, store, batch_size=options.batch_size, size=size, workers=options.workers)
 
 

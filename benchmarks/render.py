@@ -1,10 +1,11 @@
-"""Milliseconds to draw one training picture with the CPU renderer, on one core.
+"""Milliseconds to draw one training picture on one core: with OpenCV, and with the batched renderer on the CPU.
 
     python -m benchmarks.render [--sizes 320 640] [--rounds 15] [--out benchmarks/results/render.json]
 
 The pictures are made up: 4:3 and 3:4, as large as the output, with texture and eight labels each. Time is the core's,
 so that what else runs does not count. A figure is the mean over 32 plans; of the rounds, the fastest and the median are
-told.
+told. The batched renderer draws batches of 16, as it is and, with `--compile`, compiled; its work on the host, plans,
+matrices and labels, is told alone too, since that is what the host does for a GPU.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from benchmarks import machine
+from data.device import DeviceBatches, fused
 from data.letterbox import letterbox
-from data.plan import Augment, plan
+from data.pixels import Resident
+from data.plan import Augment, Plan, plan
 from data.render import render
+from data.render_batch import render_batch
+from data.request import Request
 
-PLANS = 32
+PLANS, BATCH = 32, 16
 CASES = {
     "mosaic": Augment(),
     "mosaic, no colour": Augment(hsv_h=0, hsv_s=0, hsv_v=0),
     "mosaic, rotated": Augment(degrees=10, shear=5),
     "mosaic, perspective": Augment(degrees=10, perspective=0.0005),
     "mosaic, mixup": Augment(mixup=1),
+    "mosaic of nine": Augment(mosaic9=1),
     "alone": Augment(mosaic=0),
 }
 
@@ -43,15 +50,46 @@ def pictures(size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return images, labels
 
 
-def measure(task: Callable[[int], object], rounds: int) -> dict[str, float]:
-    """`task(i)` for every plan, several times: milliseconds a plan."""
+def measure(task: Callable[[int], object], rounds: int, tasks: int = PLANS) -> dict[str, float]:
+    """All plans in `tasks` calls of `task(i)`, several times: milliseconds a plan."""
     times = []
     for _ in range(rounds + 1):
         start = time.thread_time()
-        for i in range(PLANS):
+        for i in range(tasks):
             task(i)
         times.append((time.thread_time() - start) / PLANS * 1e3)
     return {"fastest_ms": min(times[1:]), "median_ms": statistics.median(times[1:])}
+
+
+class Labelled(list):
+    """Pictures with what a store and an index have."""
+
+    def __init__(self, images: list[np.ndarray], labels: list[np.ndarray]) -> None:
+        super().__init__(images)
+        self.labels, self.shapes = labels, np.array([image.shape[:2] for image in images])
+
+
+def measure_batches(size: int, rounds: int, compiled: bool) -> dict[str, dict[str, float]]:
+    """The batched renderer's cases at one output size."""
+    data = Labelled(*pictures(size))
+    maker = DeviceBatches(data, Resident(data, torch.device("cpu"), workers=1), workers=0)
+    maker.render = fused() if compiled else render_batch
+    found = {}
+    for name in ("mosaic", "mosaic, perspective", "mosaic, mixup", "alone"):
+        requests = [
+            Request(np.arange(at, at + BATCH), size, size, size, lambda k, at=at, name=name: of(name, at + k))
+            for at in range(0, PLANS, BATCH)
+        ]
+        if not compiled:
+            found[f"batched, {name}: host"] = measure(lambda i, r=requests: maker._prepare(r[i]), rounds, len(requests))
+        found[f"batched{', compiled' * compiled}, {name}"] = measure(
+            lambda i, r=requests: list(maker.make([r[i]])), max(1, rounds // 5), len(requests)
+        )
+    return found
+
+
+def of(name: str, i: int) -> Plan:
+    return plan(0, 0, i, PLANS, CASES[name], first=i)
 
 
 def measure_size(size: int, rounds: int) -> dict[str, dict[str, float]]:
@@ -59,8 +97,8 @@ def measure_size(size: int, rounds: int) -> dict[str, dict[str, float]]:
     images, labels = pictures(size)
     out = np.empty((3, size, size), np.uint8)
     found = {"plan only": measure(lambda i: plan(0, 0, i, PLANS, CASES["mosaic"], first=i), rounds)}
-    for name, augment in CASES.items():
-        plans = [plan(0, 0, i, PLANS, augment, first=i) for i in range(PLANS)]
+    for name in CASES:
+        plans = [of(name, i) for i in range(PLANS)]
         found[name] = measure(lambda i, plans=plans: render(plans[i], images, labels, size, size, size, out), rounds)
     found["letterbox"] = measure(lambda i: letterbox(images[i], images[i].shape[:2], out), rounds)
     return found
@@ -71,13 +109,19 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[320, 640])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--compile", action="store_true", help="also the batched renderer compiled")
     options = parser.parse_args()
     cv2.setNumThreads(0)
-    results = {str(size): measure_size(size, options.rounds) for size in options.sizes}
+    torch.set_num_threads(1)
+    results = {}
+    for size in options.sizes:
+        results[str(size)] = measure_size(size, options.rounds) | measure_batches(size, options.rounds, False)
+        if options.compile:
+            results[str(size)] |= measure_batches(size, options.rounds, True)
     for size, cases in results.items():
         print(f"{size} px: ms a picture, one core (fastest, median of {options.rounds} rounds)")
         for name, figures in cases.items():
-            print(f"  {name:22}{figures['fastest_ms']:8.3f}{figures['median_ms']:8.3f}")
+            print(f"  {name:40}{figures['fastest_ms']:8.3f}{figures['median_ms']:8.3f}")
     if options.out:
         machine.write(options.out, results)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -68,20 +69,25 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The batch with its tensors on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Batch:
-        """The batch with its tensors in page-locked host memory."""
-        return self._map(lambda tensor: tensor if tensor.is_pinned() else tensor.pin_memory())
-
-    def _map(self, move) -> Batch:
+        move = partial(Tensor.to, device=device, non_blocking=non_blocking)
         return replace(self, images=move(self.images), targets=move(self.targets), indices=move(self.indices))
 
 
-def targets_of(labels: Sequence[np.ndarray]) -> Tensor:
+def targets_of(labels: Sequence[np.ndarray], pad: int | None = None) -> Tensor:
     """Per-picture labels (k, 5) to one (N, 6) tensor whose first column is the picture's place in the batch."""
-    rows = np.zeros((sum(map(len, labels)), 6), dtype=np.float32)
-    rows[:, 0] = np.repeat(np.arange(len(labels)), np.array([len(label) for label in labels], dtype=np.int64))
-    if labels:
-        rows[:, 1:] = np.concatenate(labels)
-    return torch.from_numpy(rows)
+    places = np.repeat(np.arange(len(labels)), np.array([len(label) for label in labels], dtype=np.int64))
+    return targets_at(places, np.concatenate(labels) if labels else np.zeros((0, 5), np.float32), pad)
+
+
+def targets_at(places: np.ndarray, rows: np.ndarray, pad: int | None = None) -> Tensor:
+    """Rows (k, 5) and their places in the batch (k,) to (N, 6).
+
+    With `pad`, N is a multiple of it, at least one: rows with an image of -1 fill up, which the loss passes over, so
+    that few shapes occur.
+    """
+    count = len(rows) if pad is None else max(1, -(-len(rows) // pad)) * pad
+    targets = np.zeros((count, 6), dtype=np.float32)
+    targets[:, 0] = -1
+    targets[: len(rows), 0] = places
+    targets[: len(rows), 1:] = rows
+    return torch.from_numpy(targets)

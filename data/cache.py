@@ -31,6 +31,61 @@ class Record:
     notes: list[tuple[int, str]]  # (line of the label file, text); line -1 is the picture itself
 
 
+class Records(Sequence[Record]):
+    """Many records in a few arrays: some 150 bytes each, where objects would take over 1,000.
+
+    `stats` (N, 4) int64, `shapes` (N, 2) int32, `rows` (M, 5) float32 cut at `offsets` (N + 1), `counts` (N, 5) int32,
+    and `notes` by number.
+    """
+
+    def __init__(
+        self,
+        stats: np.ndarray,
+        shapes: np.ndarray,
+        rows: np.ndarray,
+        lengths: np.ndarray,
+        counts: np.ndarray,
+        notes: dict[int, list[tuple[int, str]]],
+    ) -> None:
+        self.stats, self.shapes, self.rows, self.counts, self.notes = stats, shapes, rows, counts, notes
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Records:
+        """The same records, packed."""
+        return cls(
+            np.array([record.stat for record in records], np.int64).reshape(-1, 4),
+            np.array([record.shape for record in records], np.int32).reshape(-1, 2),
+            np.concatenate([record.rows for record in records] or [np.zeros((0, 5), np.float32)]),
+            np.array([len(record.rows) for record in records], np.int64),
+            np.array([record.counts for record in records], np.int32).reshape(-1, 5),
+            {i: record.notes for i, record in enumerate(records) if record.notes},
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Records]) -> Records:
+        """All of them, one after another."""
+        parts = [cls.of([]), *parts]
+        arrays = [
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("stats", "shapes", "rows", "counts")
+        ]
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        notes, start = {}, 0
+        for part in parts:
+            notes |= {start + i: found for i, found in part.notes.items()}
+            start += len(part)
+        return cls(*arrays[:3], lengths, arrays[3], notes)
+
+    def __len__(self) -> int:
+        return len(self.stats)
+
+    def __getitem__(self, i: int) -> Record:
+        i = range(len(self))[i]
+        rows = self.rows[self.offsets[i] : self.offsets[i + 1]]
+        stat, shape, counts = (tuple(column[i].tolist()) for column in (self.stats, self.shapes, self.counts))
+        return Record(stat, shape, rows, counts, self.notes.get(i, []))
+
+
 def cache_path(sources: Sequence[Path]) -> Path:
     """The one cache file of these sources: beside the first folder or list, never inside it."""
     first = Path(sources[0])
@@ -38,16 +93,16 @@ def cache_path(sources: Sequence[Path]) -> Path:
     return first.parent / f".anneal-{first.name}{more}.npz"
 
 
-def save(path: Path, key: str, names: Sequence[str], records: Sequence[Record]) -> None:
+def save(path: Path, key: str, names: Sequence[str], records: Records) -> None:
     """Write the records of `names`, through a temporary file. A folder that cannot be written is only mentioned."""
-    notes = [(i, line, text) for i, record in enumerate(records) for line, text in record.notes]
+    notes = [(i, line, text) for i, found in records.notes.items() for line, text in found]
     arrays = {
         "names": np.frombuffer(b"\0".join(os.fsencode(name) for name in names), np.uint8),
-        "stats": np.array([record.stat for record in records], np.int64).reshape(-1, 4),
-        "shapes": np.array([record.shape for record in records], np.int32).reshape(-1, 2),
-        "lengths": np.array([len(record.rows) for record in records], np.int64),
-        "rows": np.concatenate([record.rows for record in records] or [np.zeros((0, 5), np.float32)]),
-        "counts": np.array([record.counts for record in records], np.int64).reshape(-1, 5),
+        "stats": records.stats,
+        "shapes": records.shapes,
+        "lengths": np.diff(records.offsets),
+        "rows": records.rows,
+        "counts": records.counts,
         "notes": np.frombuffer(json.dumps(notes).encode(), np.uint8),
         "key": np.frombuffer(f"{VERSION} {key}".encode(), np.uint8),
     }
@@ -64,8 +119,8 @@ def save(path: Path, key: str, names: Sequence[str], records: Sequence[Record]) 
             Path(temporary).unlink(missing_ok=True)
 
 
-def load(path: Path, key: str) -> dict[str, Record]:
-    """The records by name; empty where there is no cache, or one that is broken or made with another `key`."""
+def load(path: Path, key: str) -> tuple[dict[str, int], Records]:
+    """The records, and their numbers by name; none without a cache, or with one that is broken or of another `key`."""
     try:
         with zipfile.ZipFile(path) as archive:  # stored, not compressed: never larger in memory than on disk
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
@@ -73,30 +128,25 @@ def load(path: Path, key: str) -> dict[str, Record]:
         with np.load(path, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
         if content["key"].tobytes().decode() != f"{VERSION} {key}":
-            return {}
+            return {}, Records.of([])
         return _records(content)
     except FileNotFoundError:
-        return {}
+        return {}, Records.of([])
     except Exception as error:  # whatever a damaged file makes its readers raise
         LOGGER.info("The index cache %s is not usable (%s): reading everything again.", path, type(error).__name__)
-        return {}
+        return {}, Records.of([])
 
 
-def _records(content: dict[str, np.ndarray]) -> dict[str, Record]:
+def _records(content: dict[str, np.ndarray]) -> tuple[dict[str, int], Records]:
     raw = content["names"].tobytes()
     names = [os.fsdecode(name) for name in raw.split(b"\0")] if raw else []
     stats, shapes, rows = (content[name] for name in ("stats", "shapes", "rows"))
     lengths, counts = content["lengths"], content["counts"]
-    ends = np.cumsum(lengths)
     sound = stats.shape == (len(names), 4) and shapes.shape == (len(names), 2) and counts.shape == (len(names), 5)
     sound = sound and lengths.shape == (len(names),) and (lengths >= 0).all() and rows.dtype == np.float32
     if not sound or rows.shape != (int(lengths.sum()), 5) or not ((rows >= 0).all() and (rows[:, 1:] <= 1).all()):
         raise ValueError("inconsistent")
-    columns = zip(names, stats.tolist(), shapes.tolist(), ends - lengths, ends, counts.tolist(), strict=True)
-    records = {
-        name: Record(tuple(stat), tuple(shape), rows[start:end], tuple(count), [])
-        for name, stat, shape, start, end, count in columns
-    }
+    notes: dict[int, list[tuple[int, str]]] = {}
     for i, line, text in json.loads(content["notes"].tobytes()):
-        records[names[i]].notes.append((int(line), str(text)))
-    return records
+        notes.setdefault(range(len(names))[i], []).append((int(line), str(text)))
+    return {name: i for i, name in enumerate(names)}, Records(stats, shapes, rows, lengths, counts, notes)

@@ -79,19 +79,19 @@ def build_index(
     names = _relative(files, os.path.abspath(root))
     key = f"{classes} {single_class}"
     place = disk.cache_path(sources)
-    known = disk.load(place, key) if cache and files else {}
-    reader = _Reader(files, names, known, classes, single_class)
+    known, old = disk.load(place, key) if cache and files else ({}, disk.Records.of([]))
+    reader = _Reader(files, names, known, old, classes, single_class)
     records = reader.run(workers, desc)
     if cache and files and (reader.read or len(known) != len(files)):
         disk.save(place, key, names, records)
     report = IndexReport.of(found, records)
-    usable = [i for i, record in enumerate(records) if record.shape[0]]
-    if not usable:
+    usable = np.flatnonzero(records.shapes[:, 0])
+    if not len(usable):
         listing = ", ".join(readable(str(source)) for source in sources)
         why = f"; the first of {len(report.messages)} faults: {report.messages[0]}" if report.messages else ""
         raise UserError(f"no usable pictures in {listing}{why}; give pictures ({', '.join(SUFFIXES)})")
     report.tell(desc)
-    return _assemble([files[i] for i in usable], [names[i] for i in usable], [records[i] for i in usable], report)
+    return _assemble(files, names, records, usable, report)
 
 
 def _relative(files: Sequence[str], root: str) -> list[str]:
@@ -99,29 +99,38 @@ def _relative(files: Sequence[str], root: str) -> list[str]:
     return [file.removeprefix(base) if file.startswith(base) else os.path.relpath(file, root) for file in files]
 
 
-def _assemble(files: list[str], names: list[str], records: list[disk.Record], report: IndexReport) -> Index:
-    shapes = np.array([record.shape for record in records], np.int32).reshape(-1, 2)
-    rows = np.ascontiguousarray(np.concatenate([record.rows for record in records]), "<f4")
-    offsets = np.concatenate([[0], np.cumsum([len(record.rows) for record in records])])
-    digest = hashlib.sha256(b"\0".join(os.fsencode(name.replace(os.sep, "/")) for name in names))
-    digest.update(np.array([record.stat[0] for record in records], "<i8").tobytes())
+def _assemble(
+    files: list[str], names: list[str], records: disk.Records, usable: np.ndarray, report: IndexReport
+) -> Index:
+    shapes = records.shapes[usable]
+    rows = np.ascontiguousarray(records.rows, "<f4")  # pictures that are not usable have none
+    offsets = np.append(records.offsets[usable], len(rows))
+    digest = hashlib.sha256(b"\0".join(os.fsencode(names[i].replace(os.sep, "/")) for i in usable.tolist()))
+    digest.update(records.stats[usable, 0].astype("<i8").tobytes())
     for array in (shapes.astype("<i4"), offsets.astype("<i8"), rows):
         digest.update(array.tobytes())
-    return Index(tuple(files), shapes, LabelRows(rows, offsets), report, digest.hexdigest())
+    chosen = tuple(files[i] for i in usable.tolist())
+    return Index(chosen, shapes, LabelRows(rows, offsets), report, digest.hexdigest())
 
 
 class _Reader:
     """Reads pictures and labels on a pool of threads (decoding and reading leave the interpreter's lock)."""
 
     def __init__(
-        self, files: list[str], names: list[str], known: dict[str, disk.Record], classes: int, single_class: bool
+        self,
+        files: list[str],
+        names: list[str],
+        known: dict[str, int],
+        old: disk.Records,
+        classes: int,
+        single_class: bool,
     ) -> None:
-        self.files, self.names, self.known = files, names, known
+        self.files, self.names, self.known, self.old = files, names, known, old
         self.classes, self.single_class = classes, single_class
         self.read = 0
 
-    def run(self, workers: int, desc: str) -> list[disk.Record]:
-        records: list[disk.Record] = []
+    def run(self, workers: int, desc: str) -> disk.Records:
+        parts: list[disk.Records] = []
         chunks = [range(start, min(start + CHUNK, len(self.files))) for start in range(0, len(self.files), CHUNK)]
         pool = ThreadPoolExecutor(max(1, workers))
         try:
@@ -131,13 +140,18 @@ class _Reader:
             ):
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit speaks
                 warnings.filterwarnings("ignore", module="PIL")  # comments on odd EXIF
-                for chunk in pool.map(lambda chunk: [self._record(i) for i in chunk], chunks):
-                    records += [record for record, _ in chunk]
-                    self.read += sum(fresh for _, fresh in chunk)
-                    bar.update(len(chunk))
+                for part, fresh in pool.map(self._chunk, chunks):
+                    parts.append(part)
+                    self.read += fresh
+                    bar.update(len(part))
         finally:
             pool.shutdown(cancel_futures=True)
-        return records
+        return disk.Records.join(parts)
+
+    def _chunk(self, chunk: range) -> tuple[disk.Records, int]:
+        """The records of some pictures, and how many of them were read now."""
+        found = [self._record(i) for i in chunk]
+        return disk.Records.of([record for record, _ in found]), sum(fresh for _, fresh in found)
 
     def _record(self, i: int) -> tuple[disk.Record, bool]:
         """The record of a picture, and whether it was read now rather than known."""
@@ -146,8 +160,8 @@ class _Reader:
             status = os.stat(self.files[i])
             state = (status.st_size, status.st_mtime_ns, *label_stat)
             known = self.known.get(self.names[i])
-            if known is not None and known.stat == state:
-                return known, False
+            if known is not None and (self.old.stats[known] == state).all():
+                return self.old[known], False
             shape = check_picture(read_picture(self.files[i]))
         except OSError as error:
             return _broken((*_NONE, *label_stat), f"cannot be read ({error.strerror}); check its permissions"), True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,17 @@ def batch_shape(shapes: np.ndarray, stride: int, pad: float) -> tuple[int, int]:
 
 def letterbox(picture: np.ndarray, original: tuple[int, int], out: np.ndarray) -> Letterbox:
     """Centre a picture (h, w, 3) on grey in `out` (3, H, W) uint8. `original`: height, width before it was resized."""
-    (h, w), (height, width) = picture.shape[:2], out.shape[1:]
-    top, left = (height - h) // 2, (width - w) // 2
+    box = lie(picture.shape[:2], original, *out.shape[1:])
+    (h, w), (left, top) = picture.shape[:2], box.pad
     out.fill(GREY)
     planes(picture, out[:, top : top + h, left : left + w])
-    original = int(original[0]), int(original[1])
-    return Letterbox(original, (w / original[1], h / original[0]), (left, top))
+    return box
+
+
+def lie(shape: Sequence[int], original: Sequence[int], height: int, width: int) -> Letterbox:
+    """How a picture resized to `shape` (h, w) from `original` (h, w) is centred in (height, width)."""
+    (h, w), original = map(int, shape), (int(original[0]), int(original[1]))
+    return Letterbox(original, (w / original[1], h / original[0]), ((width - w) // 2, (height - h) // 2))
 
 
 def letterbox_labels(labels: np.ndarray, shape: tuple[int, int], box: Letterbox, height: int, width: int) -> np.ndarray:

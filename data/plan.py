@@ -1,8 +1,8 @@
 """Everything random about sample `i` of epoch `e`: a pure function of (seed, e, i), drawn before any pixel is read.
 
-A plan has one fixed shape, so that plans stack into a batch of arrays: `LAYERS` pictures to blend (the second is empty
-without mixup), each of `TILES` tiles (three are empty without mosaic). Lengths are fractions of the output, so that one
-plan serves every output size.
+A run's plans have one shape, so that they stack into a batch of arrays: `LAYERS` pictures to blend (the second is empty
+without mixup), each of `TILES` tiles, or `NINE` where mosaics of nine may occur (all but the first are empty without
+mosaic). Lengths are fractions of the output, so that one plan serves every output size.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 
 from utils.errors import UserError
 
-LAYERS, TILES = 2, 4
+LAYERS, TILES, NINE = 2, 4, 9
 _WORD = 2**64 - 1
 _ORDER, _PLAN, _SIZE, _BATCHES = range(4)  # independent streams of one (seed, epoch)
+_SOURCES = [0, 1, 2, 3, 19, 20, 21, 22, 23]  # columns of a layer's draws
+_CELLS = np.array([8, 4, 5, 6, 7, 9, 10, 11, 12])  # the middle one first
 _LIMITS = {"degrees": 180.0, "shear": 60.0, "perspective": 0.001}  # the others end at 1
 
 
@@ -26,7 +28,8 @@ class Augment:
 
     `hsv_*`: half-width of a gain about 1. `degrees`, `shear`: largest angle either way, degrees. `translate`: largest
     shift, fraction of the output. `scale`: half-width of a factor about 1. `perspective`: largest coefficient, 1/pixel.
-    `flipud`, `fliplr`, `mosaic`, `mixup`: probabilities. A value out of range is a UserError.
+    `flipud`, `fliplr`, `mosaic`, `mixup`: probabilities. `mosaic9`: probability that a mosaic is of nine pictures
+    instead of four. A value out of range is a UserError.
     """
 
     hsv_h: float = 0.015
@@ -40,6 +43,7 @@ class Augment:
     flipud: float = 0.0
     fliplr: float = 0.5
     mosaic: float = 1.0
+    mosaic9: float = 0.0
     mixup: float = 0.0
     copy_paste: float = 0.0
 
@@ -59,10 +63,11 @@ class Plan:
     """What to draw into one output picture, or, with a leading batch axis on every field, into several.
 
     Attributes:
-        sources: (LAYERS, TILES) int64 picture numbers, -1 where there is no tile; [0, 0] is the sample's own picture.
-        quadrants: (LAYERS, TILES) int64: 0 to 3 = top left, top right, bottom left, bottom right of the mosaic's
-            centre; -1 = the picture alone, centred.
-        centre: (LAYERS, 2) mosaic centre x, y, in outputs, on a canvas of two by two outputs.
+        sources: (LAYERS, T) int64 picture numbers, -1 where there is no tile; [0, 0] is the sample's own picture.
+        quadrants: (LAYERS, T) int64: 0 to 3 = top left, top right, bottom left, bottom right of the mosaic's centre;
+            4 to 12 = the cells of a mosaic of nine, row by row, where the first tile has the middle one, 8;
+            -1 = the picture alone, centred, or no tile.
+        centre: (LAYERS, 2) mosaic centre x, y (of nine: the middle cell's), in outputs, on a canvas of two by two.
         angle: (LAYERS,) rotation, radians.
         scale: (LAYERS,) factor.
         shear: (LAYERS, 2) angles x, y, radians.
@@ -130,14 +135,20 @@ def plan(seed: int, epoch: int, i: int, n: int, augment: Augment, first: int | N
     epoch). All draws are always made, in one order, so that no hyper-parameter changes what another one draws.
     """
     rng = _generator(seed, epoch, _PLAN, i)
-    unit = rng.random((LAYERS, 24))  # columns 19 to 23 are spare
-    shared = rng.random(8)  # 6 and 7 are spare
+    unit = rng.random((LAYERS, 24))
+    shared = rng.random(8)
     ratio = rng.beta(32.0, 32.0)  # last: it takes a varying number of draws
     either = 2 * unit - 1
 
-    sources = np.minimum((unit[:, :4] * n).astype(np.int64), n - 1)
+    sources = np.minimum((unit[:, _SOURCES if augment.mosaic9 else slice(4)] * n).astype(np.int64), n - 1)
     sources[0, 0] = order(seed, epoch, n)[i] if first is None else first
     quadrants = np.argsort(unit[:, 4:8], axis=1)
+    if augment.mosaic9:
+        nine = shared[6:8, None] < augment.mosaic9
+        sources[:, TILES:][~nine[:, 0]] = -1
+        four = np.full((LAYERS, NINE), -1)
+        four[:, :TILES] = quadrants
+        quadrants = np.where(nine, _CELLS, four)
     alone = unit[:, 8] >= augment.mosaic
     sources[alone, 1:] = quadrants[alone] = -1
     mixed = shared[0] < augment.mixup

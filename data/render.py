@@ -7,14 +7,14 @@ in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from data.geometry import corners, project, tile_matrices, transform_labels
-from data.plan import LAYERS, TILES, Plan
+from data.geometry import corners, project, tile_labels, tile_matrices
+from data.plan import Plan
 
 GREY = 114
 
@@ -47,8 +47,8 @@ def render(
     Returns:
         (3, height, width) uint8 RGB and (m, 5) float32 labels normalised to it.
     """
-    tiles = {at: pictures[int(plan.sources[at])] for at in np.ndindex(LAYERS, TILES) if plan.sources[at] >= 0}
-    shapes = np.ones((LAYERS, TILES, 2), dtype=np.int64)
+    tiles = {at: pictures[int(plan.sources[at])] for at in zip(*np.nonzero(plan.sources >= 0), strict=True)}
+    shapes = np.ones((*plan.sources.shape, 2), dtype=np.int64)
     for at, picture in tiles.items():
         shapes[at] = picture.shape[:2]
     matrices = tile_matrices(plan, shapes, height, width, size)
@@ -66,28 +66,7 @@ def render(
     canvas = jitter(canvas, plan.hsv)
     out = np.empty((3, height, width), dtype=np.uint8) if out is None else out
     planes(canvas, out)
-    return out, _labels(plan, tiles, labels, matrices, shapes, height, width)
-
-
-def _labels(
-    plan: Plan,
-    tiles: Iterable[tuple[int, int]],
-    labels: Sequence[np.ndarray],
-    matrices: np.ndarray,
-    shapes: np.ndarray,
-    height: int,
-    width: int,
-) -> np.ndarray:
-    """The labels of all tiles that are worth keeping: (m, 5), those of the first layer first."""
-    owned = [(at, labels[int(plan.sources[at])]) for at in tiles]
-    counts = [len(rows) for _, rows in owned]
-    if not sum(counts):
-        return np.zeros((0, 5), dtype=np.float32)
-    at = np.repeat([layer * TILES + tile for (layer, tile), _ in owned], counts)
-    rows = np.concatenate([rows for _, rows in owned])
-    flat = matrices.reshape(-1, 3, 3)[at], shapes.reshape(-1, 2)[at]
-    moved, keep = transform_labels(rows, *flat, height, width)
-    return moved[keep]
+    return out, tile_labels(plan.sources, labels, matrices, shapes, height, width)[0]
 
 
 def warp_into(canvas: np.ndarray, picture: np.ndarray, back: np.ndarray, quad: np.ndarray) -> None:

@@ -86,7 +86,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--evolve", ["--evolve is not offered"]),
         ("--image-weights", ["--image-weights is not offered"]),
         ("--force", ["--force would do nothing: it goes with --resume"]),
-        ("--cache disk", ["--cache", "'disk'"]),
+        ("--cache disc", ["--cache", "'disc'"]),
     ],
 )
 def test_bad_flags(runs: Runs, capsys, flags: str, parts: list[str]) -> None:

@@ -18,7 +18,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import Index, build_index
 from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
-from data.store import ImageStore
+from data.store import open_store
 from models.anchors import fit_anchors
 from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
@@ -65,8 +65,8 @@ def augmentation(options: Options) -> Augment:
     return Augment(**{f.name: getattr(options.hyp, f.name) for f in fields(Augment)})
 
 
-def load_data(options: Options, *, pin: bool = False, render_sample: bool = True) -> Data:
-    """Index both parts of the data set, decode what stays resident, and build the loaders.
+def load_data(options: Options, device: torch.device, *, render_sample: bool = True) -> Data:
+    """Index both parts of the data set, decode what stays resident, and build the loaders for a device.
 
     Writes what was resolved (image size, batch) back into the options. Raises UserError for a data set that cannot
     be trained on.
@@ -82,10 +82,10 @@ def load_data(options: Options, *, pin: bool = False, render_sample: bool = True
         pictures = len(train_index)
         LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
         run.batch_size = pictures
-    settings = {"cache": run.cache, "workers": max(run.workers, 1)}
+    settings = {"cache": run.cache, "device": device, "workers": max(run.workers, 1)}
     train = TrainLoader(
         train_index,
-        ImageStore(train_index, run.imgsz, desc="train", **settings),
+        open_store(train_index, run.imgsz, desc="train", **settings),
         augment=augmentation(options),
         batch_size=run.batch_size,
         size=run.imgsz,
@@ -93,9 +93,8 @@ def load_data(options: Options, *, pin: bool = False, render_sample: bool = True
         workers=run.workers,
         multi_scale=run.multi_scale,
         rect=run.rect,
-        pin=pin,
     )
-    val_store = ImageStore(val_index, run.imgsz, desc="val", **settings)
+    val_store = open_store(val_index, run.imgsz, desc="val", **settings)
     val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
     names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import optimizers
 import schedulers
+from data.store import MODES
 from utils import config
 from utils.config import option
 from utils.errors import UserError, nearest
@@ -86,7 +87,7 @@ class RunOptions:
     cuda_graphs: bool = option(False, "record forward and backward as a CUDA graph (not yet measured, so off)")
     deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
-    cache: str = option("auto", "where decoded pictures stay", choices=("auto", "ram", "none"), const="ram")
+    cache: str = option("auto", "where decoded pictures stay", choices=MODES, const="ram")
     rect: bool = option(False, "rectangular batches without mosaic")
     multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
     single_cls: bool = option(False, "all classes as one")
@@ -138,6 +139,7 @@ class Hyp:
     flipud: float = option(0.0, "probability of a flip upside down")
     fliplr: float = option(0.5, "probability of a flip left to right")
     mosaic: float = option(1.0, "probability of a mosaic of four pictures")
+    mosaic9: float = option(0.0, "probability that a mosaic is of nine pictures")
     mixup: float = option(0.0, "probability of blending two pictures")
     copy_paste: float = option(0.0, "probability of copy-paste (needs outlines, which box labels lack)")
 
@@ -263,6 +265,7 @@ def _check_idle(options: Options) -> None:
         "lrf": ("lrf" not in known, f"policy '{run.lr_policy}' has no such option, see --lr-arg help"),
         "weight_decay": (run.wd_norm is not None, "--wd-norm sets the decay"),
         "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
+        "mosaic9": (options.hyp.mosaic9 > 0 and (run.rect or options.hyp.mosaic == 0), "no mosaics are made"),
         "patience": (run.noval, "--noval validates after the last epoch alone"),
     }
     for name, (does_nothing, why) in idle.items():

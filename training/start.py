@@ -52,7 +52,7 @@ def assemble(
         torch.use_deterministic_algorithms(True)
     auto = run.batch_size == "auto"
     run.batch_size = 1 if auto else run.batch_size
-    data = build.load_data(options, pin=device.type == "cuda", render_sample=layout is None)
+    data = build.load_data(options, device, render_sample=layout is None)
     model = build.build_model(options, data, device, layout)
     accumulate = build.accumulation(options)
     optimizer = build.build_optimizer(options, model, accumulate)
@@ -168,6 +168,9 @@ def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     for name, value in environment(session.device).items():
         if value != state["environment"][name]:
             LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")
+    caches = [state["options"]["run"]["cache"], run.cache]
+    if caches.count("device") == 1 and session.device.type != "cuda":
+        LOGGER.warning(f"--cache {caches[0]} becomes {caches[1]}: drawn by another renderer, pictures differ a little")
     if run.epochs != epochs:
         old = schedulers.from_facts(state["schedule"], session.optimizer)
         step = min(state["step"], old.policy.total_steps - 1)

@@ -8,7 +8,9 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 STALE = 3600.0  # seconds after which a temporary file can only be that of a killed process
 
@@ -27,13 +29,20 @@ def write_atomic(path: Path | str, data: bytes | memoryview | str, *, keep_previ
     two is whole. The folder must exist. Raises OSError (disk full, not permitted) with the old content untouched
     and the temporary file gone.
     """
-    path = Path(path)
     data = data.encode() if isinstance(data, str) else data
+    with atomic_file(path, keep_previous=keep_previous) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path | str, *, keep_previous: bool = False) -> Iterator[BinaryIO]:
+    """A file to write, which comes to `path` as `write_atomic` says when the block ends, unless it raises."""
+    path = Path(path)
     _remove_stale(path)
     temporary = _temporary(path)
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if keep_previous and path.exists():

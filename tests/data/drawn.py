@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from data.device import DeviceBatches
 from data.geometry import tile_matrices
-from data.plan import LAYERS, TILES, Augment, Plan, plan
+from data.pixels import Resident
+from data.plan import LAYERS, Augment, Plan, plan
+from data.request import Request
 
 STILL = Augment(
     hsv_h=0, hsv_s=0, hsv_v=0, degrees=0, translate=0, scale=0, shear=0, perspective=0, flipud=0, fliplr=0, mosaic=0
@@ -16,6 +20,10 @@ STILL = Augment(
 
 class Drawn(list):
     """A list of (h, w, 3) uint8 pictures with a store's interface."""
+
+    @property
+    def shapes(self) -> np.ndarray:
+        return np.array([picture.shape[:2] for picture in self]).reshape(-1, 2)
 
     def shape(self, i: int) -> tuple[int, int]:
         return self[i].shape[:2]
@@ -57,6 +65,24 @@ def collection(count: int, size: int, seed: int = 0) -> tuple[Labels, Drawn]:
     return Labels(2 * np.array(shapes, dtype=np.int32), labels), pictures
 
 
+def batched(
+    plans: list[Plan],
+    pictures: Drawn,
+    labels: list[np.ndarray],
+    height: int,
+    width: int,
+    size: int,
+    device: str = "cpu",
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Plans drawn at once on a device: (B, 3, height, width) uint8, and each picture's labels (k, 5)."""
+    pixels = Resident(pictures, torch.device(device), workers=1)
+    index = Labels(np.ones((len(pictures), 2), np.int64), labels)
+    numbers = np.array([what.sources[0, 0] for what in plans])
+    (batch,) = DeviceBatches(index, pixels, 0).make([Request(numbers, height, width, size, plans.__getitem__)])
+    targets = batch.targets.cpu().numpy()
+    return batch.images.cpu().numpy(), [targets[targets[:, 0] == k, 1:] for k in range(len(plans))]
+
+
 def plan_of(augment: Augment, i: int, n: int, seed: int = 0) -> Plan:
     """The `i`-th plan over `n` pictures; its own picture goes round, so that there is no end to them."""
     return plan(seed, 0, i, n, augment, first=i % n)
@@ -70,7 +96,7 @@ def slow_layers(what: Plan, pictures: Drawn, height: int, width: int, size: int)
     y, x = np.mgrid[:height, :width] + 0.5
     centres = np.stack((x, y, np.ones_like(x)), -1)
     layers = np.full((LAYERS, height, width, 3), 114.0)
-    for at in np.ndindex(LAYERS, TILES):
+    for at in np.ndindex(*sources.shape):
         if sources[at] < 0:
             continue
         picture = pictures[sources[at]].astype(np.float64)

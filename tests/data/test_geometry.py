@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.geometry import layer_matrices, project, tile_matrices, transform_labels
-from data.plan import LAYERS, TILES, Augment, plan, stack
+from data.plan import LAYERS, TILES, Augment, Plan, plan, stack
 from data.render import render
-from tests.data.drawn import STILL, Drawn, boxes, plan_of
+from tests.data.drawn import STILL, Drawn, batched, boxes, plan_of
 
 SIZE = 160
 TRANSFORMS = {
     "alone": {},
     "mosaic": {"mosaic": 1},
+    "mosaic of nine": {"mosaic": 1, "mosaic9": 1},
     "rotate": {"degrees": 60},
     "shear": {"shear": 25},
     "scale": {"scale": 0.5},
@@ -27,7 +28,7 @@ TRANSFORMS = {
     "flipud": {"flipud": 1},
     "everything": {
         **{"mosaic": 1, "degrees": 20, "shear": 10, "scale": 0.4, "translate": 0.2},
-        **{"perspective": 0.001, "fliplr": 0.5, "flipud": 0.5},
+        **{"perspective": 0.001, "fliplr": 0.5, "flipud": 0.5, "mosaic9": 0.5},
     },
 }
 
@@ -48,39 +49,48 @@ def centroid(image: np.ndarray) -> np.ndarray | None:
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 
 
+def one_by_one(plans: list[Plan], *rest) -> tuple[np.ndarray, list[np.ndarray]]:
+    drawn = [render(what, *rest) for what in plans]
+    return np.stack([image for image, _ in drawn]), [labels for _, labels in drawn]
+
+
+@pytest.mark.parametrize("draw", [one_by_one, batched])
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize(("height", "width", "size"), [(SIZE, SIZE, SIZE), (96, 160, 128)], ids=["square", "rectangle"])
-def test_boxes_land_where_pixels_land(name, height, width, size):
+def test_boxes_land_where_pixels_land(name, height, width, size, draw):
+    """Four pictures differ in which corner of one box is marked; drawn by one plan, the marks tell where it went."""
     augment = replace(STILL, **TRANSFORMS[name])
     rng = np.random.default_rng(0)
-    plain, checked = np.full((SIZE, 120, 3), 114, np.uint8), 0
+    plain, checked, enough = np.full((SIZE, 120, 3), 114, np.uint8), 0, 12 if draw is one_by_one else 5
     for i in range(100):
         h, w = (SIZE, 111) if i % 2 else (93, SIZE)
         low, side = rng.uniform(0.2, 0.4, 2), rng.uniform(0.2, 0.4, 2)
         label = np.array([[2, *(low + side / 2), *side]], dtype=np.float32)
         empty = np.zeros((0, 5), np.float32)
         what = plan(0, 0, i, 5, augment, first=0)
-        what.sources[0, 1:][what.sources[0, 1:] == 0] = 1  # the marked picture comes once
-        found = []
-        for corner in np.array([[0, 0], [1, 0], [1, 1], [0, 1]]):
-            pictures = Drawn([blob(h, w, (low + corner * side) * (w, h)), *[plain] * 4])
-            image, moved = render(what, pictures, [label, *[empty] * 4], height, width, size)
-            found.append(centroid(image))
-            if found[-1] is None:
-                break
-        if found[-1] is None:
+        what.sources[what.sources > -1] = 4  # the marked picture comes once
+        plans = []
+        for corner in range(4):
+            plans.append(replace(what, sources=what.sources.copy()))
+            plans[-1].sources[0, 0] = corner
+        marks = low + np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * side
+        pictures = Drawn([*(blob(h, w, mark * (w, h)) for mark in marks), plain])
+        images, moved = draw(plans, pictures, [*[label] * 4, empty], height, width, size)
+        found = [centroid(image) for image in images]
+        if any(spot is None for spot in found):
             continue
         checked += 1
         found = np.array(found)
-        assert moved.shape == (1, 5)
-        assert moved[0, 0] == 2
-        centre, extent = moved[0, 1:3] * (width, height), moved[0, 3:] * (width, height)
+        assert moved[0].shape == (1, 5)
+        assert all(np.array_equal(moved[0], other) for other in moved)
+        assert moved[0][0, 0] == 2
+        centre, extent = moved[0][0, 1:3] * (width, height), moved[0][0, 3:] * (width, height)
         np.testing.assert_allclose(centre - extent / 2, found.min(0), atol=0.5)
         np.testing.assert_allclose(centre + extent / 2, found.max(0), atol=0.5)
         # With nothing curved between them, the spots say it much more exactly than to half a pixel.
         if not augment.perspective:
             np.testing.assert_allclose(centre, (found.min(0) + found.max(0)) / 2, atol=0.05)
-        if checked == 12:
+        if checked == enough:
             break
     assert checked >= 5
 
@@ -148,6 +158,29 @@ def test_a_mosaic_meets_in_its_centre():
         h, w = shapes[0, tile]
         spots.append(project(matrices[tile], np.array([[0 if left else w, 0 if above else h]]))[0])
     np.testing.assert_allclose(spots, np.broadcast_to(spots[0], (4, 2)), atol=1e-9)
+
+
+def test_a_mosaic_of_nine_by_hand():
+    """A middle cell as wide as the widest of its column; pictures touch its lines and are centred between them."""
+    what = plan_of(replace(STILL, mosaic=1, mosaic9=1), 0, 9)
+    what.centre[0] = 1.0
+    shapes = np.ones((LAYERS, 9, 2))
+    cells = {8: (60, 100), 4: (50, 100), 5: (100, 30), 6: (100, 100), 7: (20, 100), 9: (100, 80), 11: (100, 70)}
+    for cell, shape in {**cells, 10: (100, 40), 12: (100, 10)}.items():
+        shapes[0, what.quadrants[0] == cell] = shape
+    matrices = tile_matrices(what, shapes, 100, 100, 100)[0]
+    found = {}
+    for cell, matrix, (h, w) in zip(what.quadrants[0], matrices, shapes[0], strict=True):
+        found[int(cell)] = project(matrix, np.array([[0, 0], [w, h]])).ravel().tolist()
+    # The middle column is 100 wide (x from 0 to 100), the middle row 100 high (the picture on its right, y from 0).
+    assert what.quadrants[0, 0] == 8
+    np.testing.assert_allclose(found[8], (0, 20, 100, 80))
+    np.testing.assert_allclose(found[4], (-100, -50, 0, 0))
+    np.testing.assert_allclose(found[5], (35, -100, 65, 0))
+    np.testing.assert_allclose(found[7], (-100, 40, 0, 60))
+    np.testing.assert_allclose(found[9], (100, 0, 180, 100))
+    np.testing.assert_allclose(found[11], (15, 100, 85, 200))
+    np.testing.assert_allclose(found[12], (100, 100, 110, 200))
 
 
 def through(matrix: np.ndarray, *rows: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -52,12 +52,13 @@ def test_seed_epoch_and_sample_each_change_the_plan():
 @pytest.mark.parametrize("field", [f.name for f in fields(Augment) if f.name != "copy_paste"])
 def test_one_hyper_parameter_changes_only_what_it_names(field):
     owner = {"degrees": "angle", "translate": "shift", "flipud": "flip", "fliplr": "flip"}
-    owned = {"mosaic": {"sources", "quadrants"}, "mixup": {"sources", "ratio"}}
+    owned = {"mosaic": {"sources", "quadrants"}, "mosaic9": {"sources", "quadrants"}, "mixup": {"sources", "ratio"}}
     mine = owned.get(field, {"hsv" if field.startswith("hsv") else owner.get(field, field)})
-    changed = replace(ALL, **{field: 0.0})
+    given = replace(ALL, mosaic9=0.3)
+    changed = replace(given, **{field: 0.0})
     seen = set()
     for i in range(40):
-        a, b = plan(0, 0, i, 50, ALL), plan(0, 0, i, 50, changed)
+        a, b = plan(0, 0, i, 50, given), plan(0, 0, i, 50, changed)
         seen |= {f.name for f in fields(Plan) if not np.array_equal(getattr(a, f.name), getattr(b, f.name))}
     assert seen == mine
 

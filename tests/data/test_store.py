@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,7 +18,7 @@ from data import store as store_module
 from data.index import Index, LabelRows, build_index
 from data.memory import available_bytes
 from data.report import IndexReport
-from data.store import ImageStore, fitted
+from data.store import ImageStore, fitted, open_store
 from tests.data.pictures import pattern, write_picture
 from utils.errors import UserError
 
@@ -101,7 +102,7 @@ def test_auto_takes_memory_only_where_there_is_plenty(index, monkeypatch, caplog
     with pytest.raises(UserError, match="use --cache auto"):
         ImageStore(index, 64, "ram")
     with pytest.raises(UserError, match="did you mean 'auto'"):
-        ImageStore(index, 64, "atuo")
+        open_store(index, 64, "atuo", torch.device("cpu"))
 
 
 def test_pictures_lost_or_changed_since_are_named(index):

@@ -1,0 +1,149 @@
+"""Batches drawn on a device: pictures kept there or sent there, a batch rendered at once, nothing waited for.
+
+On the host threads work out plans, matrices and labels some batches ahead; on a GPU a side stream copies what they
+made while the batch before it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from data import recipe
+from data.batch import Batch, targets_at, targets_of
+from data.geometry import arrange, layer_matrices, place, tile_labels
+from data.letterbox import Letterbox, letterbox_labels, lie
+from data.pixels import Pixels
+from data.plan import stack
+from data.recipe import Recipe
+from data.render_batch import Table, render_batch
+from data.request import AHEAD, Labelled, Request, ahead
+
+
+@dataclass
+class Prepared:
+    """A batch as the host knows it: all but its pixels."""
+
+    request: Request
+    recipe: Recipe
+    wanted: np.ndarray  # picture numbers that the device has to be sent
+    targets: Tensor
+    letterbox: list[Letterbox] | None
+
+
+Sent = tuple[Prepared, tuple[Tensor, ...], torch.cuda.Event | None]
+
+
+class DeviceBatches:
+    """Makes batches of `pixels` with the labels of `index`, prepared by `workers` threads, or inline with none.
+
+    `pad_targets`: see `targets_of`. On a GPU the renderer is compiled at its first batch.
+    """
+
+    def __init__(self, index: Labelled, pixels: Pixels, workers: int, pad_targets: int | None = None) -> None:
+        self.index, self.pixels, self.workers, self.pad_targets = index, pixels, workers, pad_targets
+        on_gpu = pixels.device.type == "cuda"
+        self.side = torch.cuda.Stream(pixels.device) if on_gpu else None
+        self.render = fused() if on_gpu and _compiles(pixels.device) else render_batch
+
+    def make(self, requests: Iterable[Request]) -> Iterator[Batch]:
+        """The batches in order: `AHEAD` prepared, one of which is on its way to the device, while one is in use.
+
+        A failure to read a picture is raised here, up to two batches before its own. An early end is as in
+        `HostBatches.make`.
+        """
+        cv2.setNumThreads(0)
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="render") if self.workers else _Inline()
+        near, far = (1, AHEAD) if self.workers else (0, 0)
+        try:
+            prepared = ahead((pool.submit(self._prepare, request) for request in requests), far)
+            loading = ahead(((job := f.result(), self.pixels.load(job.wanted, pool)) for f in prepared), near)
+            yield from map(self._draw, ahead((self._send(*pair) for pair in loading), near))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, request: Request) -> Prepared:
+        return self._of_plans(request) if request.plan is not None else self._of_letterboxes(request)
+
+    def _of_plans(self, request: Request) -> Prepared:
+        if not len(request.indices):
+            return self._of_letterboxes(request)
+        plans = stack([request.plan(k) for k in range(len(request.indices))])
+        present = plans.sources >= 0
+        shapes = np.ones((*plans.sources.shape, 2), dtype=np.int64)
+        shapes[present] = self.pixels.shapes[plans.sources[present]]
+        offsets = np.zeros(plans.sources.shape, dtype=np.int64)
+        wanted, offsets[present] = self.pixels.locate(plans.sources[present])
+        shape = request.height, request.width
+        tiles, layers = arrange(plans, shapes, *shape, request.size), layer_matrices(plans, *shape)
+        rows, tile = tile_labels(plans.sources, self.index.labels, place(tiles, layers), shapes, *shape)
+        targets = targets_at(tile // plans.sources[0].size, rows, self.pad_targets)
+        return Prepared(request, recipe.of_plans(plans, tiles, layers, shapes, offsets, *shape), wanted, targets, None)
+
+    def _of_letterboxes(self, request: Request) -> Prepared:
+        shape = request.height, request.width
+        shapes = self.pixels.shapes[request.indices]
+        wanted, offsets = self.pixels.locate(request.indices)
+        boxes = [lie(s, self.index.shapes[i], *shape) for s, i in zip(shapes, request.indices, strict=True)]
+        each = [
+            letterbox_labels(self.index.labels[i], s, box, *shape)
+            for i, s, box in zip(request.indices.tolist(), shapes, boxes, strict=True)
+        ]
+        origin = np.array([box.pad for box in boxes], dtype=np.int64).reshape(-1, 2)
+        made = recipe.of_letterboxes(origin, shapes, offsets, *shape)
+        return Prepared(request, made, wanted, targets_of(each, self.pad_targets), boxes or None)
+
+    def _send(self, job: Prepared, loaded: Callable[[], Tensor]) -> Sent:
+        """Start the copies of everything the device needs of a batch."""
+        made = job.recipe
+        arrays = (made.layers, made.colour, made.offsets, job.request.indices)
+        with torch.cuda.stream(self.side):  # nothing without one
+            small = [self._copied(tensor) for tensor in (*map(torch.from_numpy, arrays), job.targets)]
+            tensors = (loaded(), *small)
+        return job, tensors, None if self.side is None else self.side.record_event()
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        if self.side is None:
+            return tensor.to(self.pixels.device)
+        return tensor.pin_memory().to(self.pixels.device, non_blocking=True)
+
+    def _draw(self, sent: Sent) -> Batch:
+        job, tensors, arrived = sent
+        if arrived is not None:
+            here = torch.cuda.current_stream(self.pixels.device)
+            here.wait_event(arrived)
+            for tensor in tensors:
+                tensor.record_stream(here)  # the side stream's memory is not used again before `here` is past it
+        pixels, layers, colour, offsets, indices, targets = tensors
+        made = job.recipe
+        images = self.render(pixels, Table(layers, colour, offsets), made.height, made.width, made.jitter)
+        return Batch(images, targets, indices, job.letterbox)
+
+
+def fused() -> Callable[..., Tensor]:
+    """`render_batch` compiled into one kernel, for any sizes: they change with the last batch, scales and rectangles."""
+    return torch.compile(render_batch, fullgraph=True, dynamic=True)
+
+
+def _compiles(device: torch.device) -> bool:
+    """Whether the GPU's compiler is installed and knows the GPU."""
+    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+class _Inline:
+    """Does at once, in the caller's thread, what a pool would do later."""
+
+    def submit(self, task: Callable, *values: object) -> Future:
+        future: Future = Future()
+        future.set_result(task(*values))
+        return future
+
+    def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None:
+        """Nothing is left to do."""

@@ -1,0 +1,59 @@
+"""What a loader asks for, whoever draws it: by threads on the host, or at once on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from data.plan import Plan
+
+AHEAD = 2  # batches in the making while one is in use
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """Pictures at the training size; `ImageStore` is one."""
+
+    shapes: np.ndarray  # (N, 2) height and width of `store[i]`
+
+    def __getitem__(self, i: int) -> np.ndarray: ...
+
+
+class Labelled(Protocol):
+    """What the loaders read of an `Index`: (N, 2) original shapes and N arrays (k, 5) of labels."""
+
+    shapes: np.ndarray
+    labels: Sequence[np.ndarray]
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """A batch to be made.
+
+    Attributes:
+        indices: (B,) int64 picture numbers; of a mosaic, its first tile's.
+        height, width: of the batch, pixels.
+        size: to what a source's longest side is resized before the plan's own scale, pixels.
+        plan: place in the batch to its plan; None = pictures are letterboxed as they are.
+    """
+
+    indices: np.ndarray
+    height: int
+    width: int
+    size: int
+    plan: Callable[[int], Plan] | None = None
+
+
+def ahead(items: Iterable[T], count: int) -> Iterator[T]:
+    """The same items, each drawn from its source while `count` of those before it are still to be taken."""
+    waiting: list[T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.pop(0)
+    yield from waiting
