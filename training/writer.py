@@ -45,14 +45,17 @@ def snapshot(value: Any) -> Any:
     """A copy of nested dictionaries, lists and tuples with copies of their tensors.
 
     The tensors of one device and dtype are copied together into one storage: a thousand small ones are as many page
-    faults, and as many entries of a file.
+    faults, and as many entries of a file. Where a GPU has no room for the copy, it goes to main memory.
     """
     tensors: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for tensor in _tensors(value):
         tensors.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach())
     copies = {}
     for kind, originals in tensors.items():
-        packed = _packed(originals)
+        try:
+            packed = _packed(originals, kind[0])
+        except torch.OutOfMemoryError:
+            packed = _packed(originals, torch.device("cpu"))
         torch._foreach_copy_(packed, originals)
         copies[kind] = iter(packed)
     return _replaced(value, copies)
@@ -69,9 +72,9 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _packed(tensors: list[Tensor]) -> list[Tensor]:
+def _packed(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
     """Tensors of these shapes and memory formats, uninitialised, side by side in one storage."""
-    flat = tensors[0].new_empty(sum(tensor.numel() for tensor in tensors))
+    flat = tensors[0].new_empty(sum(tensor.numel() for tensor in tensors), device=device)
     packed, at = [], 0
     for tensor in tensors:
         part = flat[at : at + tensor.numel()]
