@@ -128,7 +128,7 @@ class DeviceBatches:
 
 
 def fused() -> Callable[..., Tensor]:
-    """`render_batch` compiled into one kernel, for any sizes: they change with the last batch, scales and rectangles."""
+    """`render_batch` compiled, once for all sizes: the last batch, scales and rectangles change them."""
     return torch.compile(render_batch, fullgraph=True, dynamic=True)
 
 
