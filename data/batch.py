@@ -73,21 +73,12 @@ class Batch:
         return replace(self, images=move(self.images), targets=move(self.targets), indices=move(self.indices))
 
 
-def targets_of(labels: Sequence[np.ndarray], pad: int | None = None) -> Tensor:
+def targets_of(labels: Sequence[np.ndarray]) -> Tensor:
     """Per-picture labels (k, 5) to one (N, 6) tensor whose first column is the picture's place in the batch."""
     places = np.repeat(np.arange(len(labels)), np.array([len(label) for label in labels], dtype=np.int64))
-    return targets_at(places, np.concatenate(labels) if labels else np.zeros((0, 5), np.float32), pad)
+    return targets_at(places, np.concatenate(labels) if labels else np.zeros((0, 5), np.float32))
 
 
-def targets_at(places: np.ndarray, rows: np.ndarray, pad: int | None = None) -> Tensor:
-    """Rows (k, 5) and their places in the batch (k,) to (N, 6).
-
-    With `pad`, N is a multiple of it, at least one: rows with an image of -1 fill up, which the loss passes over, so
-    that few shapes occur.
-    """
-    count = len(rows) if pad is None else max(1, -(-len(rows) // pad)) * pad
-    targets = np.zeros((count, 6), dtype=np.float32)
-    targets[:, 0] = -1
-    targets[: len(rows), 0] = places
-    targets[: len(rows), 1:] = rows
-    return torch.from_numpy(targets)
+def targets_at(places: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Rows (k, 5) and their places in the batch (k,) to (k, 6)."""
+    return torch.from_numpy(np.concatenate((places[:, None], rows), 1, dtype=np.float32))

@@ -44,11 +44,11 @@ Sent = tuple[Prepared, tuple[Tensor, ...], torch.cuda.Event | None]
 class DeviceBatches:
     """Makes batches of `pixels` with the labels of `index`, prepared by `workers` threads, or inline with none.
 
-    `pad_targets`: see `targets_of`. On a GPU the renderer is compiled at its first batch.
+    On a GPU the renderer is compiled at its first batch.
     """
 
-    def __init__(self, index: Labelled, pixels: Pixels, workers: int, pad_targets: int | None = None) -> None:
-        self.index, self.pixels, self.workers, self.pad_targets = index, pixels, workers, pad_targets
+    def __init__(self, index: Labelled, pixels: Pixels, workers: int) -> None:
+        self.index, self.pixels, self.workers = index, pixels, workers
         on_gpu = pixels.device.type == "cuda"
         self.side = torch.cuda.Stream(pixels.device) if on_gpu else None
         self.render = fused() if on_gpu and _compiles(pixels.device) else render_batch
@@ -84,7 +84,7 @@ class DeviceBatches:
         shape = request.height, request.width
         tiles, layers = arrange(plans, shapes, *shape, request.size), layer_matrices(plans, *shape)
         rows, tile = tile_labels(plans.sources, self.index.labels, place(tiles, layers), shapes, *shape)
-        targets = targets_at(tile // plans.sources[0].size, rows, self.pad_targets)
+        targets = targets_at(tile // plans.sources[0].size, rows)
         return Prepared(request, recipe.of_plans(plans, tiles, layers, shapes, offsets, *shape), wanted, targets, None)
 
     def _of_letterboxes(self, request: Request) -> Prepared:
@@ -98,7 +98,7 @@ class DeviceBatches:
         ]
         origin = np.array([box.pad for box in boxes], dtype=np.int64).reshape(-1, 2)
         made = recipe.of_letterboxes(origin, shapes, offsets, *shape)
-        return Prepared(request, made, wanted, targets_of(each, self.pad_targets), boxes or None)
+        return Prepared(request, made, wanted, targets_of(each), boxes or None)
 
     def _send(self, job: Prepared, loaded: Callable[[], Tensor]) -> Sent:
         """Start the copies of everything the device needs of a batch."""

@@ -21,15 +21,11 @@ Drawn = tuple[np.ndarray, Letterbox | None]
 
 @dataclass(frozen=True)
 class HostBatches:
-    """Makes batches of the pictures of `store` with their labels of `index`, on `workers` threads, or inline with none.
-
-    `pad_targets`: see `targets_of`.
-    """
+    """Makes batches of the pictures of `store` with the labels of `index`, on `workers` threads, or inline with none."""
 
     index: Labelled
     store: Store
     workers: int
-    pad_targets: int | None = None
 
     def make(self, requests: Iterable[Request]) -> Iterator[Batch]:
         """The batches in order, `AHEAD` of them in advance.
@@ -71,7 +67,7 @@ class HostBatches:
 
     def _batch(self, request: Request, images: torch.Tensor, drawn: list[Drawn]) -> Batch:
         boxes = [box for _, box in drawn if box is not None]
-        targets = targets_of([labels for labels, _ in drawn], self.pad_targets)
+        targets = targets_of([labels for labels, _ in drawn])
         return Batch(images, targets, torch.from_numpy(request.indices), boxes or None)
 
 

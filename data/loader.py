@@ -18,10 +18,10 @@ from data.plan import Augment, Plan, batch_size_px, order, plan, rectangle_order
 from data.request import Labelled, Request, Store
 
 
-def maker(index: Labelled, store: Store | Pixels, workers: int, pad: int | None) -> HostBatches | DeviceBatches:
+def maker(index: Labelled, store: Store | Pixels, workers: int) -> HostBatches | DeviceBatches:
     """What draws the pictures of `store`: threads on the host, or the device it keeps them on or sends them to."""
     kind = DeviceBatches if isinstance(store, Resident | Staged) else HostBatches
-    return kind(index, store, workers, pad)
+    return kind(index, store, workers)
 
 
 class TrainLoader:
@@ -38,7 +38,6 @@ class TrainLoader:
         multi_scale: draw each batch's side from 0.5 to 1.5 `size`.
         rect: batches of like aspect ratio in rectangles instead of squares; no mosaic.
         stride: what sides are multiples of where `multi_scale` or `rect` choose them.
-        pad_targets: fill a batch's targets up to a multiple of this, see `data.batch.targets_at`.
     """
 
     def __init__(
@@ -56,14 +55,13 @@ class TrainLoader:
         multi_scale: bool = False,
         rect: bool = False,
         stride: int = 32,
-        pad_targets: int | None = None,
     ) -> None:
         self.index, self.store = index, store
         self.augment = replace(augment, mosaic=0.0) if rect else augment
         self.batch_size, self.size, self.seed = batch_size, size, seed
         self.rank, self.world, self.stride = rank, world, stride
         self.multi_scale, self.rect = multi_scale, rect
-        self.batches = maker(index, store, workers, pad_targets)
+        self.batches = maker(index, store, workers)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -115,11 +113,10 @@ class ValLoader:
         pad: float = 0.5,
         rect: bool = True,
         workers: int = 2,
-        pad_targets: int | None = None,
     ) -> None:
         self.index, self.store = index, store
         self.batch_size, self.size, self.stride, self.pad, self.rect = batch_size, size, stride, pad, rect
-        self.batches = maker(index, store, workers, pad_targets)
+        self.batches = maker(index, store, workers)
 
     def __len__(self) -> int:
         """Batches in all."""

@@ -89,16 +89,6 @@ def test_validation_is_the_host_loaders_to_the_byte(rect, device):
     assert_same(val(Staged(STORE, torch.device(device))), expected)
 
 
-def test_padded_targets():
-    for store in (resident(), STORE):
-        for plain, padded in zip(train(store).epoch(0), train(store, pad_targets=16).epoch(0), strict=True):
-            count = len(plain.targets)
-            assert len(padded.targets) % 16 == 0
-            assert len(padded.targets) >= 16
-            assert torch.equal(padded.targets[:count], plain.targets)
-            assert (padded.targets[count:, 0] == -1).all()
-
-
 def test_only_what_a_batch_needs_is_sent():
     """Every picture once, in a buffer of a few sizes."""
     staged, asked = Staged(STORE, torch.device("cpu")), []
@@ -152,7 +142,7 @@ def test_leaving_an_epoch_stops_its_threads():
 @pytest.mark.parametrize("kind", [Resident, Staged])
 def test_nothing_waits_for_the_device(kind):
     device = torch.device("cuda")
-    loader = train(kind(STORE, device), workers=2, pad_targets=64)
+    loader = train(kind(STORE, device), workers=2)
     list(loader.epoch(0))  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
