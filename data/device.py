@@ -6,6 +6,7 @@ made while the batch before it trains.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from data.plan import stack
 from data.recipe import Recipe
 from data.render_batch import Table, render_batch
 from data.request import AHEAD, Labelled, Request, ahead
+
+LOGGER = logging.getLogger("anneal")
 
 
 @dataclass
@@ -51,7 +54,7 @@ class DeviceBatches:
         self.index, self.pixels, self.workers = index, pixels, workers
         on_gpu = pixels.device.type == "cuda"
         self.side = torch.cuda.Stream(pixels.device) if on_gpu else None
-        self.render = fused() if on_gpu and _compiles(pixels.device) else render_batch
+        self.render = OrEager(fused()) if on_gpu and _compiles(pixels.device) else render_batch
 
     def make(self, requests: Iterable[Request]) -> Iterator[Batch]:
         """The batches in order: `AHEAD` prepared, one of which is on its way to the device, while one is in use.
@@ -135,6 +138,26 @@ def fused() -> Callable[..., Tensor]:
 def _compiles(device: torch.device) -> bool:
     """Whether the GPU's compiler is installed and knows the GPU."""
     return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+class OrEager:
+    """Calls a compiled renderer; once that cannot be compiled or run, which is said, the plain one."""
+
+    def __init__(self, compiled: Callable[..., Tensor]) -> None:
+        self.render = compiled
+
+    def __call__(self, *inputs: object) -> Tensor:
+        try:
+            return self.render(*inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # what is missing (a compiler, headers, a driver) has no error of its own
+            if self.render is render_batch:
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            LOGGER.warning(f"torch.compile failed, pictures are drawn without it, more slowly: {reason}")
+            self.render = render_batch
+            return self.render(*inputs)
 
 
 class _Inline:

@@ -21,7 +21,7 @@ Drawn = tuple[np.ndarray, Letterbox | None]
 
 @dataclass(frozen=True)
 class HostBatches:
-    """Makes batches of the pictures of `store` with the labels of `index`, on `workers` threads, or inline with none."""
+    """Makes batches of pictures of `store` with labels of `index`, on `workers` threads, or inline with none."""
 
     index: Labelled
     store: Store

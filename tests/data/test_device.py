@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.device import DeviceBatches, _Inline
+from data.device import DeviceBatches, OrEager, _Inline
 from data.loader import TrainLoader, ValLoader
 from data.pixels import Pixels, Resident, Staged
 from data.plan import Augment, batch_size_px
@@ -135,6 +135,26 @@ def test_leaving_an_epoch_stops_its_threads():
     assert renderers()
     batches.close()
     assert not renderers()
+
+
+def test_without_a_compiler_pictures_are_drawn_all_the_same(caplog):
+    def broken(*inputs):
+        raise RuntimeError("Failed to find C compiler")
+
+    plain, fallen = train(resident()), train(resident())
+    fallen.batches.render = OrEager(broken)
+    assert_same(list(fallen.epoch(0)), list(plain.epoch(0)))
+    assert sum("Failed to find C compiler" in record.message for record in caplog.records) == 1
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_missing_compiler():
+    def full(*inputs):
+        raise torch.OutOfMemoryError
+
+    loader = train(resident())
+    loader.batches.render = OrEager(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(loader.epoch(0))
 
 
 @pytest.mark.gpu
