@@ -158,14 +158,14 @@ def test_a_save_that_fails_once_is_tried_again(runs: Runs, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk(runs: Runs) -> None:
-    """No file may grow past 60 kB: no checkpoint can be written, the tables can."""
-    limit = 60_000
+@pytest.mark.parametrize(("limit", "quiet"), [(60_000, True), (3_000, None)], ids=["checkpoints", "pictures"])
+def test_a_full_disk(runs: Runs, limit: int, quiet: bool | None) -> None:
+    """No file may grow past a limit: no checkpoint can be written, nor pictures where they are asked for."""
 
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    process = runs.child(runs.flags(epochs=2), preexec_fn=full)
+    process = runs.child(runs.flags(epochs=2, noplots=quiet), preexec_fn=full)
     text = process.communicate(timeout=120)[0]
     assert process.returncode == 1, text
     assert "Traceback" not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import yaml
@@ -16,7 +17,7 @@ from training.session import Session
 from utils import plots
 from utils.confusion import ConfusionMatrix
 from utils.device import memory_gb
-from utils.files import write_atomic
+from utils.files import spared, write_atomic
 from utils.log import progress
 from utils.metrics import Metrics
 from utils.observers import PICTURED_BATCHES, boxes_of
@@ -45,15 +46,22 @@ class Report:
     def start(self) -> None:
         """Before the first step: settings, the groups' table, the schedule and the labels as pictures."""
         run, options = self.run, self.run.options.to_dict()
-        write_atomic(self.folder / "opt.yaml", yaml.safe_dump(options["run"], sort_keys=False, allow_unicode=True))
-        write_atomic(self.folder / "hyp.yaml", yaml.safe_dump(options["hyp"], sort_keys=False))
+        for name, part in (("opt.yaml", "run"), ("hyp.yaml", "hyp")):
+            text = yaml.safe_dump(options[part], sort_keys=False, allow_unicode=True)
+            run.attempt(self.folder / name, partial(write_atomic, self.folder / name, text))
         if run.range_test is not None:
-            write_csv(run.range_test, self.folder / "lr_find.csv")
-            plot_range_test(run.range_test, self.folder / "lr_find.png")
+            with spared(self.folder / "lr_find.*"):
+                write_csv(run.range_test, self.folder / "lr_find.csv")
+                plot_range_test(run.range_test, self.folder / "lr_find.png")
         # the table shows the decay that --wd-norm comes to; a resumed run keeps the rates of the step done last
         run.schedule.apply(max(run.progress.step - 1, 0))
         for line in optimizers.describe_groups(run.optimizer):
             LOGGER.info(line)
+        with spared(f"{self.folder}/lr.png, labels.png"):
+            self._picture_start()
+
+    def _picture_start(self) -> None:
+        run = self.run
         if self.pictures:
             curve = schedule_plot.curve(run.schedule, run.options.run.lr_policy)
             schedule_plot.plot(self.folder / "lr.png", [curve], now=run.progress.step or None)
@@ -85,8 +93,9 @@ class Report:
         self.rates.append(self.run.progress.step - 1, self.run.optimizer)
 
     def _picture(self, batch: Batch, name: str) -> None:
-        plots.pictures(batch.images.cpu(), boxes_of(batch), self.names, self.folder / name)
-        self.board.picture(name.removesuffix(".jpg"), self.folder / name, self.run.progress.epoch)
+        with spared(self.folder / name):
+            plots.pictures(batch.images.cpu(), boxes_of(batch), self.names, self.folder / name)
+            self.board.picture(name.removesuffix(".jpg"), self.folder / name, self.run.progress.epoch)
 
     def epoch(self, metrics: Metrics | None) -> None:
         """One row of results.csv for the epoch that ended, and the same to TensorBoard."""
@@ -117,13 +126,15 @@ class Report:
         """results.png, as far as the run has come, an interrupted one's too."""
         if self.pictures and self.results.rows():
             marks = [row["epoch"] for row in self.cycles.rows()]
-            plots.results(self.folder / "results.csv", self.folder / "results.png", marks)
+            with spared(self.folder / "results.png"):
+                plots.results(self.folder / "results.csv", self.folder / "results.png", marks)
 
     def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:
         """After the last epoch: the curves and the confusion matrix."""
         if self.pictures and metrics is not None:
-            plots.curves(metrics, self.names, self.folder)
-            plots.confusion(matrix.matrix, self.names, self.folder / "confusion_matrix.png")
+            with spared(f"{self.folder}/*_curve.png, confusion_matrix.png"):
+                plots.curves(metrics, self.names, self.folder)
+                plots.confusion(matrix.matrix, self.names, self.folder / "confusion_matrix.png")
         if self.pictures:
             for path in sorted(self.folder.glob("*.png")) + sorted(self.folder.glob("val_batch*.jpg")):
                 self.board.picture(path.stem, path, max(self.run.progress.epoch - 1, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import threading
@@ -12,7 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+LOGGER = logging.getLogger("anneal")
 STALE = 3600.0  # seconds after which a temporary file can only be that of a killed process
+
+
+@contextlib.contextmanager
+def spared(what: Path | str) -> Iterator[None]:
+    """For what a run can do without: where the disk refuses it, that is said, and the run goes on."""
+    try:
+        yield
+    except OSError as error:
+        LOGGER.warning(f"{what}: could not be written ({error.strerror or error}); going on without it")
 
 
 def previous(path: Path | str) -> Path:

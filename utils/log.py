@@ -32,6 +32,13 @@ class _Early(logging.Handler):
         self.lines.append(self.format(record))
 
 
+class _Kept(logging.FileHandler):
+    """A run's log. The console has said what a full disk leaves out of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 class _Level(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -53,7 +60,7 @@ def setup(file: Path | None = None) -> logging.Logger:
     if file is not None:
         with open(file, "a", encoding="utf-8") as kept:
             kept.writelines(f"{line}\n" for line in said)
-        handlers[1] = logging.FileHandler(file, encoding="utf-8")
+        handlers[1] = _Kept(file, encoding="utf-8")
     for handler in handlers:
         handler.setFormatter(_Level("%(message)s"))
         LOGGER.addHandler(handler)

@@ -13,6 +13,7 @@ from torch import Tensor
 from utils import plots
 from utils.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from utils.coco_json import picture_names
+from utils.files import spared
 
 PICTURED_BATCHES = 3
 
@@ -48,8 +49,9 @@ class Pictures:
             images, stem = result.batch.images.cpu(), f"val_batch{self.seen}"
             labels = boxes_of(result.batch)
             found = [rows[rows[:, 4] > self.conf][:, [0, 1, 2, 3, 5, 4]].cpu().numpy() for rows in result.letterboxed]
-            plots.pictures(images, labels, self.names, self.folder / f"{stem}_labels.jpg")
-            plots.pictures(images, found, self.names, self.folder / f"{stem}_pred.jpg")
+            for boxes, name in ((labels, f"{stem}_labels.jpg"), (found, f"{stem}_pred.jpg")):
+                with spared(self.folder / name):
+                    plots.pictures(images, boxes, self.names, self.folder / name)
         self.seen += 1
 
 

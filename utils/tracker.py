@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -128,31 +128,44 @@ class TensorBoard:
 
     def add_scalars(self, row: Mapping[str, Any], step: int) -> None:
         """One point of every curve in `row`."""
-        if self._writer is not None:
+
+        def write(writer: Any) -> None:
             for tag, value in row.items():
-                self._writer.add_scalar(tag, float(value), step)
+                writer.add_scalar(tag, float(value), step)
+
+        self._try(write)
 
     def picture(self, tag: str, image: np.ndarray | Path, step: int = 0) -> None:
         """A picture: (h, w, 3) uint8 RGB, or the path of a file."""
-        if self._writer is None:
-            return
-        if not isinstance(image, np.ndarray):
+
+        def write(writer: Any) -> None:
             from PIL import Image
 
-            with Image.open(image) as file:
-                image = np.asarray(file.convert("RGB"))
-        self._writer.add_image(tag, image, step, dataformats="HWC")
+            pixels = image
+            if not isinstance(image, np.ndarray):
+                with Image.open(image) as file:
+                    pixels = np.asarray(file.convert("RGB"))
+            writer.add_image(tag, pixels, step, dataformats="HWC")
+
+        self._try(write)
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """A text, read as Markdown."""
-        if self._writer is not None:
-            self._writer.add_text(tag, text, step)
+        self._try(lambda writer: writer.add_text(tag, text, step))
 
     def close(self) -> None:
         """Flush and close the event file; further calls do nothing."""
+        self._try(lambda writer: writer.close())
+        self._writer = None
+
+    def _try(self, write: Callable[[Any], None]) -> None:
+        """Write, if there is a file to write to. One that the disk refused takes no more."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            try:
+                write(self._writer)
+            except OSError as error:
+                LOGGER.warning(f"no more TensorBoard events are written ({error.strerror or error})")
+                self._writer = None
 
     def __enter__(self) -> TensorBoard:
         return self
