@@ -18,6 +18,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import Index, build_index
 from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
+from data.shared import Shared
 from data.store import ImageStore
 from models.anchors import fit_anchors
 from models.layout import read as read_layout
@@ -65,19 +66,19 @@ def augmentation(options: Options) -> Augment:
     return Augment(**{f.name: getattr(options.hyp, f.name) for f in fields(Augment)})
 
 
-def load_data(options: Options, *, pin: bool = False, render_sample: bool = True) -> Data:
+def load_data(options: Options, *, pin: bool = False, render_sample: bool = True, shared: Shared | None = None) -> Data:
     """Index both parts of the data set, decode what stays resident, and build the loaders.
 
-    Writes what was resolved (image size, batch) back into the options. Raises UserError for a data set that cannot
-    be trained on.
+    Writes what was resolved (image size, batch) back into the options. `shared` holds what earlier runs of this
+    process read. Raises UserError for a data set that cannot be trained on.
     """
-    run = options.run
+    run, once = options.run, (shared or Shared()).get
     run.imgsz = image_size(run.imgsz)
     dataset = load_dataset(run.data, render_sample)
     run.data = str(dataset.file)  # a resume may come from another folder
     common = {"root": dataset.root, "single_class": run.single_cls}
-    train_index = build_index(dataset.train, dataset.classes, desc="train", **common)
-    val_index = build_index(dataset.val, dataset.classes, desc="val", **common)
+    train_index = once(build_index, dataset.train, dataset.classes, desc="train", **common)
+    val_index = once(build_index, dataset.val, dataset.classes, desc="val", **common)
     if run.batch_size > len(train_index):
         pictures = len(train_index)
         LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
@@ -85,7 +86,7 @@ def load_data(options: Options, *, pin: bool = False, render_sample: bool = True
     settings = {"cache": run.cache, "workers": max(run.workers, 1)}
     train = TrainLoader(
         train_index,
-        ImageStore(train_index, run.imgsz, desc="train", **settings),
+        once(ImageStore, train_index, run.imgsz, desc="train", **settings),
         augment=augmentation(options),
         batch_size=run.batch_size,
         size=run.imgsz,
@@ -95,7 +96,7 @@ def load_data(options: Options, *, pin: bool = False, render_sample: bool = True
         rect=run.rect,
         pin=pin,
     )
-    val_store = ImageStore(val_index, run.imgsz, desc="val", **settings)
+    val_store = once(ImageStore, val_index, run.imgsz, desc="val", **settings)
     val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
     names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)
