@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ablation.report
-from ablation import conduct, crew, estimate, hparams, options, study, tables
+from ablation import conduct, estimate, hparams, options, study, tables
+from ablation.cluster import RayCrew
+from ablation.crew import LocalCrew
 from ablation.progress import Screen
 from ablation.study import Study
 from ablation.view import FAILED
@@ -34,17 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         planned = study.plan(asked.definition, asked.folder, shlex.join(["python", "ablate.py", *argv]))
         if asked.study.dry_run:
             return estimate.tell(planned)
-        places = crew.places(asked.device, asked.study.per_gpu)
-        with study.hold(planned.folder) as held:
-            planned.look_at_data()
+        planned.look_at_data()
+        kind, where = (RayCrew, (asked.study.ray,)) if asked.study.ray else (LocalCrew, ())
+        workers = kind(*where, asked.device, asked.study.per_gpu, planned.folder / "workers.log")
+        with study.hold(planned.folder) as held, Wishes() as wishes:
             planned.save()
-            with Wishes() as wishes:
-                return carry_out(
-                    planned,
-                    crew.LocalCrew(places, planned.folder / "workers.log", held),
-                    wishes,
-                    asked.study.retry_failed,
-                )
+            workers.keep(held)
+            return carry_out(planned, workers, wishes, asked.study.retry_failed)
     except UserError as error:
         LOGGER.error(str(error))
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from ablation import rates, records
 from ablation.crew import Hand
@@ -25,6 +25,7 @@ class Crew(Protocol):
     hands: list[Any]
 
     def wait(self, busy: list[Any], seconds: float) -> list[tuple[Any, dict[str, Any]]]: ...
+    def keep(self, held: IO) -> None: ...
     def close(self) -> None: ...
 
 

@@ -34,7 +34,7 @@ class Place:
     gpu: str | None = ""
 
 
-def places(device: str, per_gpu: int) -> list[Place]:
+def places_of(device: str, per_gpu: int) -> list[Place]:
     """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, else one. Raises UserError."""
     name = device.strip().lower()
     if name in ("auto", "") and torch.cuda.device_count():
@@ -64,8 +64,10 @@ class Hand(Protocol):
 class LocalHand:
     """A worker process of this machine; it is started when there is something to do, and again after it died."""
 
-    def __init__(self, place: Place, log: Path, held: IO) -> None:
-        self.place, self.log, self.held = place, log, held
+    held: IO | None = None  # the study's lock
+
+    def __init__(self, place: Place, log: Path) -> None:
+        self.place, self.log = place, log
         self._process: subprocess.Popen | None = None
 
     def begin(self, job: dict[str, Any]) -> None:
@@ -79,7 +81,7 @@ class LocalHand:
             pass
 
     def _start(self) -> None:
-        env = {**os.environ, "PYTHONPATH": _path(os.environ)}
+        env = {**os.environ, "PYTHONPATH": search_path(os.environ)}
         if self.place.gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = self.place.gpu
         with open(self.log, "ab") as log:
@@ -91,7 +93,7 @@ class LocalHand:
                 stderr=log,
                 text=True,
                 start_new_session=True,  # Ctrl-C goes to the parent, which tells its workers
-                pass_fds=(self.held.fileno(),),  # the study is held until its last worker is gone
+                pass_fds=(self.held.fileno(),) if self.held else (),  # the study is held until its last worker is gone
             )
 
     @property
@@ -127,8 +129,13 @@ class LocalHand:
 class LocalCrew:
     """The workers of this machine."""
 
-    def __init__(self, found: list[Place], log: Path, held: IO) -> None:
-        self.hands: list[LocalHand] = [LocalHand(place, log, held) for place in found]
+    def __init__(self, device: str, per_gpu: int, log: Path) -> None:
+        self.hands: list[LocalHand] = [LocalHand(place, log) for place in places_of(device, per_gpu)]
+
+    def keep(self, held: IO) -> None:
+        """Have every worker hold the study's lock too."""
+        for hand in self.hands:
+            hand.held = held
 
     def wait(self, busy: list[LocalHand], seconds: float) -> list[tuple[LocalHand, dict[str, Any]]]:
         """The hands that have answered, at the latest after so many seconds."""
@@ -140,6 +147,6 @@ class LocalCrew:
             hand.close()
 
 
-def _path(env: Mapping[str, str]) -> str:
+def search_path(env: Mapping[str, str]) -> str:
     """PYTHONPATH with the trainer's own folder first: workers start in the user's folder."""
     return os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)

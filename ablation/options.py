@@ -58,6 +58,8 @@ def parse(argv: Sequence[str] | None = None) -> Asked:
     found = definitions.read(Path(study.study))[0] if study.study else Definition()
     if "seeds" in asked.given:
         lists = lists | {"seed": definitions.seeds(study.seeds, "--seeds")}
+    for name in sorted(set(lists) & set(given)):
+        raise UserError(f"{flag(name)} is given as a list and again as one value; give it once")
     own = {"project", "name", "resume"}
     found.override(lists, {name: value for name, value in given.items() if name not in own})
     found.complete()

@@ -114,10 +114,10 @@ def end(folder: Path, **facts: Any) -> None:
     write_atomic(folder / "sessions.json", json.dumps(sessions, indent=1))
 
 
-def last_lines(folder: Path, start: int = 0) -> str:
-    """The end of what a run said on its console, from byte `start` on."""
+def last_lines(console: Path, start: int = 0) -> str:
+    """The end of what a run said, from byte `start` of its console on."""
     try:
-        with open(folder / CONSOLE, "rb") as file:
+        with open(console, "rb") as file:
             file.seek(start)
             text = file.read().decode("utf-8", "replace")
     except OSError:

@@ -30,6 +30,7 @@ from data.shared import Shared
 from utils.device import memory_gb
 
 KEPT = ("--device", "--workers", "--cache", "--noplots")  # flags that a resume takes anew
+LETTING_GO = 30.0  # seconds
 GPU = torch.device("cuda", 0)  # a worker sees one
 
 
@@ -90,6 +91,7 @@ def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
 def run(job: dict[str, Any], shared: Shared) -> int:
     """Train, or go on with what is there, exactly as train.py by itself. Returns its exit code."""
     folder, argv = Path(job["folder"]), job["argv"]
+    _until_free(folder)
     facts = records.last_facts(folder)
     if facts:
         argv = ["--resume", str(folder / "weights" / "last.pt"), *_kept(argv)]
@@ -103,6 +105,13 @@ def run(job: dict[str, Any], shared: Shared) -> int:
     finally:
         seconds = round(time.perf_counter() - began, 3)
         records.end(folder, seconds=seconds, memory_gb=round(memory_gb(_device()), 3))
+
+
+def _until_free(folder: Path) -> None:
+    """Wait for a worker whose parent was killed elsewhere to let go of the run; train.py refuses it if it does not."""
+    until = time.monotonic() + LETTING_GO
+    while records.is_held(folder) and time.monotonic() < until:
+        time.sleep(0.5)
 
 
 def find(job: dict[str, Any], shared: Shared) -> int:
