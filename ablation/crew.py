@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -74,11 +75,16 @@ class LocalHand:
         """Hand over a job."""
         if self._process is None or self._process.poll() is not None:
             self._start()
-        try:
+        self._write(job)
+
+    def interrupt(self) -> None:
+        """Ask for the run under way to be saved and stopped."""
+        self._write(None)
+
+    def _write(self, job: dict[str, Any] | None) -> None:
+        with contextlib.suppress(OSError):  # it has just died: `answer` will say so
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
-        except OSError:  # it has just died: `answer` will say so
-            pass
 
     def _start(self) -> None:
         env = {**os.environ, "PYTHONPATH": search_path(os.environ)}
@@ -107,11 +113,6 @@ class LocalHand:
             return json.loads(line)
         code = self._process.wait()
         return DIED | {"how": f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"}
-
-    def interrupt(self) -> None:
-        """Ask for the run under way to be saved and stopped; a second time ends it at once."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
 
     def close(self) -> None:
         """End the process."""

@@ -30,35 +30,44 @@ from data.shared import Shared
 from utils.device import memory_gb
 
 KEPT = ("--device", "--workers", "--cache", "--noplots")  # flags that a resume takes anew
+STOPPED: dict[str, Any] = {"code": 128 + signal.SIGINT}
 LETTING_GO = 30.0  # seconds
 GPU = torch.device("cuda", 0)  # a worker sees one
 
 
 def main() -> int:
     """Do jobs until the input ends."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # Ray hands its own mask down
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what is printed outside a run goes to the log
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    stopping = threading.Event()
+    threading.Thread(target=_listen, args=(jobs, stopping), daemon=True).start()
     shared, threads = Shared(), torch.get_num_threads()
     while True:
         try:
             job = jobs.get()
             torch.set_num_threads(threads)  # a resumed run may have set its own
-            answer = do(job, shared)
-            print(json.dumps(answer), file=answers, flush=True)
-        except KeyboardInterrupt:  # nothing is under way
-            continue
+            answer = STOPPED if stopping.is_set() else do(job, shared)
+        except KeyboardInterrupt:
+            answer = STOPPED
+        print(json.dumps(answer), file=answers, flush=True)
         if answer.get("broken"):
             return 1
 
 
-def _listen(jobs: queue.SimpleQueue) -> None:
+def _listen(jobs: queue.SimpleQueue, stopping: threading.Event) -> None:
+    """Pass jobs on. The line `null` stops what is under way, as Ctrl-C does train.py."""
     for line in sys.stdin:
-        jobs.put(json.loads(line))
+        job = json.loads(line)
+        if job is not None:
+            jobs.put(job)
+        else:
+            stopping.set()
+            os.kill(os.getpid(), signal.SIGINT)
     os._exit(0)
 
 
@@ -79,7 +88,7 @@ def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
             code = find(job, shared) if "find" in job else run(job, shared)
             return {"code": code, "peak": _peak()}
         except KeyboardInterrupt:
-            return {"code": 128 + signal.SIGINT}
+            return STOPPED
         except torch.OutOfMemoryError:
             traceback.print_exc()
             return {"code": 1, "broken": True, "memory": True, "peak": _peak()}
