@@ -56,7 +56,7 @@ def image_size(size: int, stride: int = 32) -> int:
 def check(options: Options) -> None:
     """Raise UserError for what can be known to be wrong before the data set is read."""
     policy_options(options)
-    optimizers.parse_args(options.run.optim, options.run.optim_arg)
+    optimizer_options(options)
     augmentation(options)
     read_layout(options.run.cfg)
 
@@ -150,20 +150,27 @@ def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -
     for name in ("lr0", "momentum", "weight_decay", "warmup_bias_lr"):
         if getattr(hyp, name) is None:
             setattr(hyp, name, facts["lr" if name == "lr0" else name])
-    given = optimizers.parse_args(run.optim, run.optim_arg)
     decay = hyp.weight_decay * run.batch_size * accumulate / run.nbs
-    if run.wd_norm is not None:
-        if given.setdefault("convention", "paper") != "paper" or run.optim not in ("sgdw", "adamw"):
-            raise UserError("--wd-norm needs --optim sgdw or adamw in the paper's convention; drop one of them")
-        decay = run.wd_norm
+    decay = decay if run.wd_norm is None else run.wd_norm
     return optimizers.build(
         run.optim,
         optimizers.parameter_groups(model, decay),
         lr=hyp.lr0,
         momentum=hyp.momentum,
         weight_decay=decay,
-        **given,
+        **optimizer_options(options),
     )
+
+
+def optimizer_options(options: Options) -> dict[str, Any]:
+    """The optimizer's options: --optim-arg, in the paper's convention where --wd-norm is given."""
+    run = options.run
+    given = optimizers.parse_args(run.optim, run.optim_arg)
+    if run.wd_norm is None:
+        return given
+    if run.optim not in ("sgdw", "adamw") or given.setdefault("convention", "paper") != "paper":
+        raise UserError("--wd-norm needs --optim sgdw or adamw in the paper's convention; drop one of them")
+    return given
 
 
 def policy_options(options: Options) -> dict[str, Any]:
