@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ablation import rates, records
+from ablation import rates, records, tables
 from ablation.crew import Hand
 from ablation.grid import Cell
 from ablation.progress import Screen
+from ablation.records import Record
 from ablation.study import Study
 from ablation.view import FAILED, FINISHED
 from utils.signals import Wishes
@@ -127,7 +128,7 @@ class Conductor:
             if record.status != FINISHED:
                 self._fail(task.cell, _why(task, answer))
             else:
-                self.screen.ended(task.cell, record)
+                self._ended(task.cell, record)
 
     def _put_back(self, task: Task) -> None:
         if task.rate is None:
@@ -143,7 +144,11 @@ class Conductor:
         if cell in self.waiting:
             self.waiting.remove(cell)
         records.fail(self.study.folder_of(cell), why)
-        self.screen.ended(cell, self.study.record(cell))
+        self._ended(cell, self.study.record(cell))
+
+    def _ended(self, cell: Cell, record: Record) -> None:
+        tables.write(self.study)
+        self.screen.ended(cell, record)
 
 
 def left(study: Study, retry_failed: bool) -> list[Cell]:

@@ -6,6 +6,7 @@ import logging
 import math
 import statistics
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -13,7 +14,9 @@ from ablation.grid import Cell
 from ablation.progress import duration
 from ablation.study import Study
 from ablation.view import FINISHED
+from data.batch import Batch
 from training import start
+from training.session import Session
 
 LOGGER = logging.getLogger("anneal")
 STEPS = 4  # batches that are timed, after one that is not
@@ -50,9 +53,8 @@ def from_steps(cell: Cell) -> tuple[float, str]:
     asked.hyp.lr0 = None if asked.hyp.lr0 == "find" else asked.hyp.lr0
     session = start.prepare(asked)
     session.model.train()
-    batches = session.data.train.epoch(0)
     marks, forward = [], []
-    for number, batch in zip(range(STEPS + 1), _again(batches, session), strict=False):
+    for number, batch in zip(range(STEPS + 1), _batches(session), strict=False):
         began = time.perf_counter()
         loss, _ = session.criterion(session.forward(batch.to(session.device)), batch.targets.to(session.device))
         forward.append(_since(began, session.device))
@@ -65,9 +67,8 @@ def from_steps(cell: Cell) -> tuple[float, str]:
     return train + validation, f"by {len(marks)} steps of {cell.name}, a rough guess"
 
 
-def _again(batches, session):
-    yield from batches
-    for epoch in range(1, STEPS + 1):
+def _batches(session: Session) -> Iterator[Batch]:
+    for epoch in range(STEPS + 1):
         yield from session.data.train.epoch(epoch)
 
 

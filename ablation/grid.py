@@ -120,6 +120,16 @@ def useful(common: dict[str, Any], point: dict[str, Any], used: set[str]) -> dic
     return given | {name: value for name, value in point.items() if name != "variant"}
 
 
+def notes(definition: Definition) -> list[str]:
+    """A line for each common option that some policies have no use for."""
+    lines = []
+    for name in definition.common:
+        without = [policy for policy in definition.grid["lr_policy"] if name in options.idle_for(policy)]
+        if without:
+            lines.append(f"{flag(name)} does not go to {', '.join(without)}, which have no use for it")
+    return lines
+
+
 def _parse(argv: list[str], name: str) -> Options:
     try:
         asked, _ = options.parse(argv, "train.py", "")

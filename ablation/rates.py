@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import schedulers
+from ablation.axes import label
 from ablation.grid import Cell
 from data.shared import Shared
 from schedulers.range_test import plot_range_test, write_csv
@@ -80,6 +82,20 @@ def argv(cell: Cell, found: Found | None) -> list[str]:
         at = words.index("--lr0")
         del words[at : at + 2]
     return [*words, "--lr0", repr(found.rate(cell.asked.run.lr_policy))]
+
+
+def best(cells: list[Cell], scores: dict[str, float]) -> list[str]:
+    """Where the rate is an axis: a line an optimizer with each policy's best, by the mean of the runs' `scores`."""
+    found: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for cell in cells:
+        if "lr0" in cell.settings and cell.name in scores:
+            at = found.setdefault((cell.settings["optim"], cell.settings["lr_policy"]), {})
+            at.setdefault(cell.settings["lr0"], []).append(scores[cell.name])
+    lines: dict[str, list[str]] = {}
+    for (optim, policy), by_rate in found.items():
+        rate = max(by_rate, key=lambda rate: statistics.mean(by_rate[rate]))
+        lines.setdefault(optim, []).append(f"{policy} {label(rate)} of {', '.join(map(label, by_rate))}")
+    return [f"best lr0 of {optim} by mean mAP50-95: {'; '.join(parts)}" for optim, parts in lines.items()]
 
 
 def notes(study: Path, cells: list[Cell]) -> list[str]:

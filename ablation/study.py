@@ -17,7 +17,7 @@ from ablation import definition as definitions
 from ablation import rates, records
 from ablation.axes import MANNER, fields, flag
 from ablation.definition import Definition
-from ablation.grid import Cell, expand
+from ablation.grid import Cell, expand, notes
 from ablation.records import Record
 from ablation.view import FINISHED, RunView, StudyView
 from data.datasets import load_dataset
@@ -95,9 +95,15 @@ class Study:
             common=dict(self.definition.common),
             fingerprint={part: known["fingerprint"] for part, known in self.seen.items()},
             machine=machine | {"system": platform.platform(), "hosts": ", ".join(hosts)},
-            notes=tuple(rates.notes(self.folder, self.cells)),
+            notes=tuple(self._notes(found)),
             runs=tuple(self._run_view(cell, record) for cell, record in found),
         )
+
+    def _notes(self, found: list[tuple[Cell, Record]]) -> list[str]:
+        """What a reader of the report should know of how rates and options came about."""
+        scores = {cell.name: record.metrics["mAP50-95"] for cell, record in found if record.metrics}
+        lines = rates.notes(self.folder, self.cells) + rates.best(self.cells, scores)
+        return lines + notes(self.definition)
 
     def _run_view(self, cell: Cell, record: Record) -> RunView:
         return RunView(

@@ -84,7 +84,7 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--per-gpu 0": "must be at least 1",
         "--lr-arg cycles=3": "would do nothing",
         "--study none.yaml": "no such file",
-        "--resume none": "no study there",
+        "--resume none": "goes on with a study as it was defined; give --batch-size",
         "--data none.yaml": "no data set file 'none.yaml'",
         "--imgsz 64,x": "invalid int value",
     }.items():
@@ -92,6 +92,8 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         said = capsys.readouterr().out.splitlines()
         assert says in said[-1], text
         assert said[-1].startswith("error: ")
+    assert ablate.main(["--resume", "none"]) == 2
+    assert "no study there" in capsys.readouterr().out
     assert ablate.main(["report", "none"]) == 2
     assert ablate.main(["report"]) == 2
     assert not Path("runs").exists()

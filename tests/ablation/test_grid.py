@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optimizers
@@ -44,6 +44,7 @@ def test_other_axes_follow_and_are_named() -> None:
     assert all(cell.asked.run.imgsz == 64 and cell.asked.run.epochs == 2 for cell in cells)
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     policies=st.lists(st.sampled_from(schedulers.names()), min_size=1, max_size=3, unique=True),
     rules=st.lists(st.sampled_from(optimizers.names()), min_size=1, max_size=3, unique=True),

@@ -87,6 +87,7 @@ def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, hand: Loc
     hand.interrupt()
     assert hand.answer()["code"] == 130
     assert records.read(folder).status == WAITING
+    hand.close()  # a worker that was told to stop takes nothing more
     hand.begin(task)
     wait_for(hand._process, rows(4))
     hand._process.kill()
