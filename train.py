@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from data.shared import Shared
 from training import folder, options, start
 from training.memory import enough_memory
 from training.report import Report
@@ -22,12 +23,15 @@ from utils.signals import Interrupted, Wishes
 LOGGER = logging.getLogger("anneal")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 when the last save failed, 2 for a mistake, 128 + signal."""
+def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int:
+    """Run the command line. Returns the exit code: 0, 1 when the last save failed, 2 for a mistake, 128 + signal.
+
+    `shared` holds the data that earlier runs of this process read.
+    """
     log.setup()
     try:
         asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
-        run = start.resume(asked) if asked.run.resume else start.new(asked)
+        run = start.resume(asked, shared) if asked.run.resume else start.new(asked, shared)
         with folder.lock(run.folder), run.writer, Wishes() as wishes:
             if not asked.run.resume:
                 folder.clear(run.folder)

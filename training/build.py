@@ -18,6 +18,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import Index, build_index
 from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
+from data.shared import Shared
 from data.store import open_store
 from models.anchors import fit_anchors
 from models.layout import read as read_layout
@@ -55,7 +56,7 @@ def image_size(size: int, stride: int = 32) -> int:
 def check(options: Options) -> None:
     """Raise UserError for what can be known to be wrong before the data set is read."""
     policy_options(options)
-    optimizers.parse_args(options.run.optim, options.run.optim_arg)
+    optimizer_options(options)
     augmentation(options)
     read_layout(options.run.cfg)
 
@@ -65,19 +66,21 @@ def augmentation(options: Options) -> Augment:
     return Augment(**{f.name: getattr(options.hyp, f.name) for f in fields(Augment)})
 
 
-def load_data(options: Options, device: torch.device, *, render_sample: bool = True) -> Data:
+def load_data(
+    options: Options, device: torch.device, *, render_sample: bool = True, shared: Shared | None = None
+) -> Data:
     """Index both parts of the data set, decode what stays resident, and build the loaders for a device.
 
-    Writes what was resolved (image size, batch) back into the options. Raises UserError for a data set that cannot
-    be trained on.
+    Writes what was resolved (image size, batch) back into the options. `shared` holds what earlier runs of this
+    process read. Raises UserError for a data set that cannot be trained on.
     """
-    run = options.run
+    run, once = options.run, (shared or Shared()).get
     run.imgsz = image_size(run.imgsz)
     dataset = load_dataset(run.data, render_sample)
     run.data = str(dataset.file)  # a resume may come from another folder
     common = {"root": dataset.root, "single_class": run.single_cls}
-    train_index = build_index(dataset.train, dataset.classes, desc="train", **common)
-    val_index = build_index(dataset.val, dataset.classes, desc="val", **common)
+    train_index = once(build_index, dataset.train, dataset.classes, desc="train", **common)
+    val_index = once(build_index, dataset.val, dataset.classes, desc="val", **common)
     if run.batch_size > len(train_index):
         pictures = len(train_index)
         LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
@@ -85,7 +88,7 @@ def load_data(options: Options, device: torch.device, *, render_sample: bool = T
     settings = {"cache": run.cache, "device": device, "workers": max(run.workers, 1)}
     train = TrainLoader(
         train_index,
-        open_store(train_index, run.imgsz, desc="train", **settings),
+        once(open_store, train_index, run.imgsz, desc="train", **settings),
         augment=augmentation(options),
         batch_size=run.batch_size,
         size=run.imgsz,
@@ -94,7 +97,7 @@ def load_data(options: Options, device: torch.device, *, render_sample: bool = T
         multi_scale=run.multi_scale,
         rect=run.rect,
     )
-    val_store = open_store(val_index, run.imgsz, desc="val", **settings)
+    val_store = once(open_store, val_index, run.imgsz, desc="val", **settings)
     val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
     names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)
@@ -153,20 +156,27 @@ def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -
     for name in ("lr0", "momentum", "weight_decay", "warmup_bias_lr"):
         if getattr(hyp, name) is None:
             setattr(hyp, name, facts["lr" if name == "lr0" else name])
-    given = optimizers.parse_args(run.optim, run.optim_arg)
     decay = hyp.weight_decay * run.batch_size * accumulate / run.nbs
-    if run.wd_norm is not None:
-        if given.setdefault("convention", "paper") != "paper" or run.optim not in ("sgdw", "adamw"):
-            raise UserError("--wd-norm needs --optim sgdw or adamw in the paper's convention; drop one of them")
-        decay = run.wd_norm
+    decay = decay if run.wd_norm is None else run.wd_norm
     return optimizers.build(
         run.optim,
         optimizers.parameter_groups(model, decay),
         lr=hyp.lr0,
         momentum=hyp.momentum,
         weight_decay=decay,
-        **given,
+        **optimizer_options(options),
     )
+
+
+def optimizer_options(options: Options) -> dict[str, Any]:
+    """The optimizer's options: --optim-arg, in the paper's convention where --wd-norm is given."""
+    run = options.run
+    given = optimizers.parse_args(run.optim, run.optim_arg)
+    if run.wd_norm is None:
+        return given
+    if run.optim not in ("sgdw", "adamw") or given.setdefault("convention", "paper") != "paper":
+        raise UserError("--wd-norm needs --optim sgdw or adamw in the paper's convention; drop one of them")
+    return given
 
 
 def policy_options(options: Options) -> dict[str, Any]:

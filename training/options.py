@@ -170,7 +170,7 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
 
     Returns the options and an instance of each dataclass of `extra`. Raises UserError.
     """
-    import_plugins(_plugins_of(argv))
+    import_plugins(plugins_of(argv))
     kinds = [RunOptions, Hyp, *extra]
     (run, hyp, *rest), given = config.parse(kinds, argv, prog=prog, description=description, refused=REFUSED)
     if run.cos_lr:
@@ -199,7 +199,7 @@ def import_plugins(modules: Sequence[str]) -> None:
         import_plugin(module)
 
 
-def _plugins_of(argv: Sequence[str] | None) -> list[str]:
+def plugins_of(argv: Sequence[str] | None) -> list[str]:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--plugin", nargs="*", action="extend", default=[])
     return early.parse_known_args(argv)[0].plugin
@@ -256,13 +256,9 @@ def _check(options: Options) -> None:
 def _check_idle(options: Options) -> None:
     """Refuse flags that would do nothing."""
     run, given = options.run, options.given
-    known = {name for name, *_ in schedulers.options(run.lr_policy)}
-    ramps = schedulers.get(run.lr_policy).ramps
-    ramped = f"policy '{run.lr_policy}' ramps up by itself"
     idle = {
         "force": (not run.resume, "it goes with --resume alone"),
-        **dict.fromkeys(("warmup_epochs", "warmup_momentum", "warmup_bias_lr"), (ramps, ramped)),
-        "lrf": ("lrf" not in known, f"policy '{run.lr_policy}' has no such option, see --lr-arg help"),
+        **{name: (True, why) for name, why in idle_for(run.lr_policy).items()},
         "weight_decay": (run.wd_norm is not None, "--wd-norm sets the decay"),
         "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
         "mosaic9": (options.hyp.mosaic9 > 0 and (run.rect or options.hyp.mosaic == 0), "no mosaics are made"),
@@ -271,3 +267,12 @@ def _check_idle(options: Options) -> None:
     for name, (does_nothing, why) in idle.items():
         if name in given and does_nothing:
             raise UserError(f"--{name.replace('_', '-')} would do nothing: {why}; leave it out")
+
+
+def idle_for(policy: str) -> dict[str, str]:
+    """The options that a learning-rate policy has no use for, and why."""
+    known = {name for name, *_ in schedulers.options(policy)}
+    ramped = f"policy '{policy}' ramps up by itself"
+    idle = dict.fromkeys(("warmup_epochs", "warmup_momentum", "warmup_bias_lr"), ramped)
+    idle = idle if schedulers.get(policy).ramps else {}
+    return idle if "lrf" in known else idle | {"lrf": f"policy '{policy}' has no such option, see --lr-arg help"}

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import schedulers
+from data.shared import Shared
 from training import build, folder, graphs
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
@@ -25,26 +26,30 @@ LOGGER = logging.getLogger("anneal")
 MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}
 
 
-def new(options: Options) -> Session:
+def new(options: Options, shared: Shared | None = None) -> Session:
     """Build a new run. Its folder is made last, when nothing the user gave can fail any more."""
-    session = prepare(options)
+    session = prepare(options, shared)
     session.folder = folder.create(options.run.project, options.run.name, options.run.exist_ok)
     return session
 
 
-def prepare(options: Options) -> Session:
-    """A new run without a folder."""
+def prepare(options: Options, shared: Shared | None = None) -> Session:
+    """A new run without a folder; `shared` holds the data that earlier runs of this process read."""
     build.check(options)
     device = select_device(options.run.device)
     dtype = select_dtype(options.run.dtype, device)
     find = options.hyp.lr0 == "find"
     options.hyp.lr0 = None if find else options.hyp.lr0
-    session = assemble(options, device, dtype)
+    session = assemble(options, device, dtype, shared=shared)
     return accelerate(with_found_rate(session) if find else session)
 
 
 def assemble(
-    options: Options, device: torch.device, dtype: torch.dtype, layout: dict[str, Any] | None = None
+    options: Options,
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: dict[str, Any] | None = None,
+    shared: Shared | None = None,
 ) -> Session:
     """Data, model, loss, optimizer and schedule of the options, as a session without a folder."""
     run = options.run
@@ -52,7 +57,7 @@ def assemble(
         torch.use_deterministic_algorithms(True)
     auto = run.batch_size == "auto"
     run.batch_size = 1 if auto else run.batch_size
-    data = build.load_data(options, device, render_sample=layout is None)
+    data = build.load_data(options, device, render_sample=layout is None, shared=shared)
     model = build.build_model(options, data, device, layout)
     accumulate = build.accumulation(options)
     optimizer = build.build_optimizer(options, model, accumulate)
@@ -87,7 +92,7 @@ def with_found_rate(session: Session) -> Session:
     return dataclasses.replace(session, optimizer=optimizer, schedule=schedule, range_test=result)
 
 
-def resume(asked: Options) -> Session:
+def resume(asked: Options, shared: Shared | None = None) -> Session:
     """Take up a run from its last.pt. What may change is taken from `asked`; anything else given is refused."""
     refused = sorted(asked.given - MAY_CHANGE)
     if refused:
@@ -98,20 +103,20 @@ def resume(asked: Options) -> Session:
     if state.get("kind") != "run":
         raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
     try:
-        return _take_up(path, state, asked)
+        return _take_up(path, state, asked, shared)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint") from error
 
 
-def _take_up(path: Path, state: dict[str, Any], asked: Options) -> Session:
+def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
     old = asdict(options.run)
     for name in asked.given - {"resume", "project"}:
         setattr(options.run, name, getattr(asked.run, name))
     _check_unfinished(path, state, options, asked)
-    session = assemble(options, *_machine(state, asked), layout=state["layout"])
+    session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
     session.folder = path.resolve().parent.parent
     _check_data(path, state, session, asked)
     session.restore(state)

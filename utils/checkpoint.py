@@ -43,6 +43,14 @@ def load(path: str | Path) -> dict[str, Any]:
     return _with_fallback(Path(path), _read)
 
 
+def facts(path: str | Path) -> dict[str, Any]:
+    """The plain values of a checkpoint, without its tensors: milliseconds, whatever its size.
+
+    A damaged structure falls back as `load` does. Raises UserError for a missing, damaged or foreign file.
+    """
+    return _with_fallback(Path(path), _read_facts)
+
+
 def load_weights(path: str | Path) -> dict[str, Any]:
     """What is needed to use a network: this trainer's own checkpoint, or a published YOLOv5 one.
 
@@ -74,6 +82,14 @@ def _read(path: Path) -> dict[str, Any]:
         if not _is_ours(content):
             raise UserError(f"{path}: not a checkpoint of this trainer; take a last.pt or best.pt that it wrote")
         return _load(path, content)
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    with Archive(path, checksums=False) as archive:
+        content = inert.read(archive)
+    if not _is_ours(content):
+        raise UserError(f"{path}: not a checkpoint of this trainer; take a last.pt or best.pt that it wrote")
+    return {key: value for key, value in content.items() if not isinstance(value, inert.TensorRecord | inert.Inert)}
 
 
 def _read_weights(path: Path) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Compare policies, optimizers, any option, by repeated runs: `python ablate.py --lr-policy linear,sgdr --seeds 3`.
+
+Reads top to bottom: main, carry_out.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ablation.report
+from ablation import conduct, estimate, hparams, options, study, tables
+from ablation.cluster import RayCrew
+from ablation.crew import LocalCrew
+from ablation.progress import Screen
+from ablation.study import Study
+from ablation.view import FAILED
+from utils import log
+from utils.errors import UserError
+from utils.signals import Wishes
+
+LOGGER = logging.getLogger("anneal")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0, 1 where runs failed, 2 for a mistake, 128 + signal."""
+    log.setup()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv[:1] == ["report"]:
+            return report(argv[1:])
+        asked = options.parse(argv)
+        planned = study.plan(asked.definition, asked.folder, shlex.join(["python", "ablate.py", *argv]))
+        if asked.study.dry_run:
+            return estimate.tell(planned)
+        planned.look_at_data()
+        kind, where = (RayCrew, (asked.study.ray,)) if asked.study.ray else (LocalCrew, ())
+        workers = kind(*where, asked.device, asked.study.per_gpu, planned.folder / "workers.log")
+        with study.hold(planned.folder) as held, Wishes() as wishes:
+            planned.save()
+            workers.keep(held)
+            return carry_out(planned, workers, wishes, asked.study.retry_failed)
+    except UserError as error:
+        LOGGER.error(str(error))
+        return 2
+    except KeyboardInterrupt:
+        LOGGER.warning("stopped before the first run; nothing was begun")
+        return 130
+
+
+def carry_out(planned: Study, workers: conduct.Crew, wishes: Wishes, retry_failed: bool) -> int:
+    """Do what is left of the study, then write its tables and report, finished or not. Returns the exit code."""
+    todo = conduct.left(planned, retry_failed)
+    LOGGER.info(f"{planned.folder}: {len(planned.cells)} runs, {len(todo)} to do, {len(workers.hands)} at once")
+    try:
+        conduct.Conductor(planned, workers, Screen(planned), wishes, todo).run()
+    finally:
+        workers.close()
+    failed = summarise(planned)
+    if wishes.stop:
+        LOGGER.warning(f"stopped; go on with: python ablate.py --resume {planned.folder}")
+        return 128 + wishes.stop
+    if failed:
+        LOGGER.warning(f"{failed} of {len(planned.cells)} runs failed; try them again with --retry-failed")
+    return 1 if failed else 0
+
+
+def summarise(planned: Study) -> int:
+    """Write tables, hyper-parameters for TensorBoard and the report. Returns how many runs failed."""
+    tables.write(planned)
+    view = planned.view()
+    hparams.write(view)
+    ablation.report.write(view)
+    LOGGER.info(f"tables and report are in {planned.folder}; curves: tensorboard --logdir {planned.folder}")
+    return sum(run.status == FAILED for run in view.runs)
+
+
+def report(words: Sequence[str]) -> int:
+    """`ablate.py report STUDY`: the tables and the report anew, of what the runs' folders hold now."""
+    if len(words) != 1 or words[0].startswith("-"):
+        raise UserError("report: give the folder of one study, such as: python ablate.py report runs/ablate/exp")
+    summarise(study.opened(Path(words[0])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

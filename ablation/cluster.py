@@ -1,0 +1,105 @@
+"""Workers on a Ray cluster: each actor keeps one worker process on its node, the very one that runs without Ray.
+
+The study's folder, the data and the trainer must lie at the same paths on every node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from ablation.crew import DIED, LocalHand, Place, search_path
+from utils.errors import UserError
+
+LOCAL = "local"
+CLOSING = 20.0  # seconds
+
+
+class Keeper:
+    """The actor: starts a worker process when there is a job, hands it over and waits for the answer."""
+
+    def __init__(self, place: Place, log: Path, cwd: str) -> None:
+        os.chdir(cwd)
+        self.hand = LocalHand(place, log)
+
+    def do(self, job: dict[str, Any]) -> dict[str, Any]:
+        self.hand.begin(job)
+        return self.hand.answer()
+
+    def interrupt(self) -> None:
+        """Runs beside `do`, on a thread of its own."""
+        self.hand.interrupt()
+
+    def close(self) -> None:
+        self.hand.close()
+
+
+class RayHand:
+    """A worker somewhere on the cluster."""
+
+    def __init__(self, actor: Any, place: Place) -> None:
+        self.actor, self.place = actor, place
+        self.pending: Any = None
+
+    def begin(self, job: dict[str, Any]) -> None:
+        self.pending = self.actor.do.remote(job)
+
+    def interrupt(self) -> None:
+        self.actor.interrupt.remote()
+
+
+class RayCrew:
+    """One worker for `1 / per_gpu` of each GPU of the cluster; without GPUs, or with `--device cpu`, one a node."""
+
+    def __init__(self, address: str, device: str, per_gpu: int, log: Path) -> None:
+        self.ray = _ray()
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # names of an actor's class and jobs are looked up where the actor runs
+        env = {"env_vars": {"PYTHONPATH": search_path(os.environ), "RAY_USAGE_STATS_ENABLED": "0"}}
+        settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+        try:
+            self.ray.init(address, runtime_env=env, log_to_driver=False, logging_level="ERROR", **settings)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"--ray {address}: {' '.join(str(error).split())[:160]}; give HOST:PORT or 'local'"
+            ) from None
+        gpus = int(self.ray.cluster_resources().get("GPU", 0)) if device in ("auto", "") else 0
+        if not gpus and per_gpu > 1:
+            self.ray.shutdown()
+            raise UserError(f"--per-gpu {per_gpu}: no GPU of the cluster is used; leave it out")
+        nodes = sum(node["Alive"] for node in self.ray.nodes())
+        number, share = (gpus * per_gpu, 1 / per_gpu) if gpus else (nodes, 0)
+        place = Place(device or "auto", None)
+        settings = {"num_cpus": 1, "num_gpus": share, "max_concurrency": 2, "max_restarts": -1}
+        kind = self.ray.remote(**settings, scheduling_strategy="SPREAD")(Keeper)
+        self.hands = [RayHand(kind.remote(place, log.resolve(), os.getcwd()), place) for _ in range(number)]
+
+    def keep(self, held: IO) -> None:
+        """The lock stays with this process; a worker waits until a run is let go of."""
+
+    def wait(self, busy: list[RayHand], seconds: float) -> list[tuple[RayHand, dict[str, Any]]]:
+        """The hands that have answered, at the latest after so many seconds."""
+        done, _ = self.ray.wait([hand.pending for hand in busy], timeout=seconds)
+        return [(hand, self._answer(hand)) for hand in busy if hand.pending in done]
+
+    def _answer(self, hand: RayHand) -> dict[str, Any]:
+        try:
+            return self.ray.get(hand.pending)
+        except self.ray.exceptions.RayError as error:
+            return DIED | {"how": " ".join(str(error).split())[:200]}
+
+    def close(self) -> None:
+        """End the workers and leave the cluster; a local one ends."""
+        with contextlib.suppress(self.ray.exceptions.RayError):
+            self.ray.get([hand.actor.close.remote() for hand in self.hands], timeout=CLOSING)
+        self.ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(f"--ray needs Ray ({error}); pip install -r requirements-ray.txt") from None
+    return ray

@@ -1,0 +1,153 @@
+"""Worker processes on this machine: one a GPU or several, one on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import torch
+
+from utils.device import select_device
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+CLOSING = 10.0  # seconds that an idle worker has to end
+DIED: dict[str, Any] = {"died": True}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs: the `--device` of its runs, and the GPU it sees, by its number on the machine.
+
+    Without a GPU (`""`) it sees none; None leaves it what this process sees.
+    """
+
+    device: str
+    gpu: str | None = ""
+
+
+def places_of(device: str, per_gpu: int) -> list[Place]:
+    """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, else one. Raises UserError."""
+    name = device.strip().lower()
+    if name in ("auto", "") and torch.cuda.device_count():
+        chosen, numbers = [], list(range(torch.cuda.device_count()))
+    else:
+        chosen = [select_device(part) for part in (name.split(",") if "," in name else [name])]
+        numbers = sorted({d.index for d in chosen if d.type == "cuda"})
+        if not numbers:
+            if per_gpu > 1:
+                raise UserError(f"--per-gpu {per_gpu}: the runs go to the {chosen[0].type}, one after the other")
+            return [Place(name or "auto", None if chosen[0].type == "mps" else "")]
+    seen = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    gpus = [seen[number] if seen else str(number) for number in numbers]
+    return [Place("cuda:0" if chosen else "auto", gpu) for _ in range(per_gpu) for gpu in gpus]
+
+
+class Hand(Protocol):
+    """A worker, wherever it runs. `place.gpu` names the GPU it may share with others."""
+
+    place: Place
+
+    def begin(self, job: dict[str, Any]) -> None: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class LocalHand:
+    """A worker process of this machine; it is started when there is something to do, and again after it died."""
+
+    held: IO | None = None  # the study's lock
+
+    def __init__(self, place: Place, log: Path) -> None:
+        self.place, self.log = place, log
+        self._process: subprocess.Popen | None = None
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Hand over a job."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        self._write(job)
+
+    def interrupt(self) -> None:
+        """Ask for the run under way to be saved and stopped."""
+        self._write(None)
+
+    def _write(self, job: dict[str, Any] | None) -> None:
+        with contextlib.suppress(OSError):  # it has just died: `answer` will say so
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+
+    def _start(self) -> None:
+        env = {**os.environ, "PYTHONPATH": search_path(os.environ)}
+        if self.place.gpu is not None:
+            env["CUDA_VISIBLE_DEVICES"] = self.place.gpu
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ablation.worker"],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C goes to the parent, which tells its workers
+                pass_fds=(self.held.fileno(),) if self.held else (),  # the study is held until its last worker is gone
+            )
+
+    @property
+    def output(self) -> IO:
+        return self._process.stdout
+
+    def answer(self) -> dict[str, Any]:
+        """The answer to the job, or that the worker died and how. Waits for it."""
+        line = self._process.stdout.readline()
+        if line.endswith("\n"):
+            return json.loads(line)
+        code = self._process.wait()
+        return DIED | {"how": f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"}
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        try:
+            self._process.stdin.close()
+            self._process.wait(CLOSING)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+class LocalCrew:
+    """The workers of this machine."""
+
+    def __init__(self, device: str, per_gpu: int, log: Path) -> None:
+        self.hands: list[LocalHand] = [LocalHand(place, log) for place in places_of(device, per_gpu)]
+
+    def keep(self, held: IO) -> None:
+        """Have every worker hold the study's lock too."""
+        for hand in self.hands:
+            hand.held = held
+
+    def wait(self, busy: list[LocalHand], seconds: float) -> list[tuple[LocalHand, dict[str, Any]]]:
+        """The hands that have answered, at the latest after so many seconds."""
+        ready = wait([hand.output for hand in busy], seconds)
+        return [(hand, hand.answer()) for hand in busy if hand.output in ready]
+
+    def close(self) -> None:
+        for hand in self.hands:
+            hand.close()
+
+
+def search_path(env: Mapping[str, str]) -> str:
+    """PYTHONPATH with the trainer's own folder first: workers start in the user's folder."""
+    return os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)

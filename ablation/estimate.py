@@ -1,0 +1,78 @@
+"""`--dry-run`: the runs of a study, and about how long they will take."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+
+from ablation.grid import Cell
+from ablation.progress import duration
+from ablation.study import Study
+from ablation.view import FINISHED
+from data.batch import Batch
+from training import start
+from training.session import Session
+
+LOGGER = logging.getLogger("anneal")
+STEPS = 4  # batches that are timed, after one that is not
+
+
+def tell(study: Study) -> int:
+    """Print every run with its state, and the estimate. Returns the exit code."""
+    for cell in study.cells:
+        LOGGER.info(f"{cell.name}  {study.record(cell).status}")
+    todo = [cell for cell in study.cells if study.record(cell).status != FINISHED]
+    LOGGER.info(f"{len(study.cells)} runs, {len(todo)} to do")
+    if not todo:
+        return 0
+    seconds, basis = from_finished(study)
+    if seconds is None:
+        seconds, basis = from_steps(todo[0])
+    epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
+    LOGGER.info(f"about {duration(seconds * epochs)} one after the other: {epochs} epochs of {seconds:.3g} s, {basis}")
+    return 0
+
+
+def from_finished(study: Study) -> tuple[float | None, str]:
+    """Seconds an epoch of the study's finished runs."""
+    known = [study.record(cell) for cell in study.cells]
+    known = [record for record in known if record.status == FINISHED and record.seconds]
+    if not known:
+        return None, ""
+    return statistics.median(r.seconds / r.facts["epoch"] for r in known), f"as in the {len(known)} finished runs"
+
+
+def from_steps(cell: Cell) -> tuple[float, str]:
+    """Seconds an epoch by a few real steps of a run; validation counts as a forward pass of its pictures."""
+    asked = cell.asked
+    asked.hyp.lr0 = None if asked.hyp.lr0 == "find" else asked.hyp.lr0
+    session = start.prepare(asked)
+    session.model.train()
+    marks, forward = [], []
+    for number, batch in zip(range(STEPS + 1), _batches(session), strict=False):
+        began = time.perf_counter()
+        loss, _ = session.criterion(session.forward(batch.to(session.device)), batch.targets.to(session.device))
+        forward.append(_since(began, session.device))
+        session.scaler.scale(loss).backward()
+        session.step()
+        if number:
+            marks.append(_since(began, session.device))
+    train = statistics.median(marks) * len(session.data.train)
+    validation = statistics.median(forward[1:]) * math.ceil(len(session.data.val.index) / asked.run.batch_size)
+    return train + validation, f"by {len(marks)} steps of {cell.name}, a rough guess"
+
+
+def _batches(session: Session) -> Iterator[Batch]:
+    for epoch in range(STEPS + 1):
+        yield from session.data.train.epoch(epoch)
+
+
+def _since(began: float, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

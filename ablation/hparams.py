@@ -1,0 +1,41 @@
+"""Each finished run's settings and final metrics for TensorBoard's HPARAMS tab, in STUDY/hparams."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablation.view import FINISHED, METRICS, StudyView
+
+LOGGER = logging.getLogger("anneal")
+
+
+def write(study: StudyView) -> None:
+    """A record for each finished run that has none yet; nothing where tensorboard is not installed."""
+    missing = [run for run in study.runs if run.status == FINISHED and not _events(study.folder / "hparams" / run.name)]
+    if not missing:
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+    except ImportError as error:
+        LOGGER.warning(f"no hyper-parameters are written for TensorBoard ({error}); pip install tensorboard")
+        return
+    for run in missing:
+        metrics = {f"final/{name}": float(run.metrics[name]) for name in METRICS}
+        with SummaryWriter(str(study.folder / "hparams" / run.name)) as writer:
+            for summary in hparams(_plain(run.settings | {"lr0": run.lr0}), metrics):
+                writer.file_writer.add_summary(summary)
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, 0)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """TensorBoard takes numbers, texts and truth values."""
+    return {name: value if isinstance(value, str | int | float) else str(value) for name, value in settings.items()}
+
+
+def _events(folder: Path) -> list[Path]:
+    return list(folder.glob("events.out.tfevents.*"))

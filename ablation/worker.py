@@ -1,0 +1,169 @@
+"""A process that does one run after another, so that start-up is paid once: `python -m ablation.worker`.
+
+It reads jobs from its standard input and answers on its standard output, a line of JSON each. Where its input ends,
+which is when its parent is gone, so does it: at once, as a kill would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import train
+from ablation import rates, records
+from data.shared import Shared
+from utils.device import memory_gb
+
+KEPT = ("--device", "--workers", "--cache", "--noplots")  # flags that a resume takes anew
+STOPPED: dict[str, Any] = {"code": 128 + signal.SIGINT}
+LETTING_GO = 30.0  # seconds
+GPU = torch.device("cuda", 0)  # a worker sees one
+
+
+def main() -> int:
+    """Do jobs until the input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # Ray hands its own mask down
+    faulthandler.enable()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what is printed outside a run goes to the log
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    stopping = threading.Event()
+    threading.Thread(target=_listen, args=(jobs, stopping), daemon=True).start()
+    shared, threads = Shared(), torch.get_num_threads()
+    while True:
+        try:
+            job = jobs.get()
+            torch.set_num_threads(threads)  # a resumed run may have set its own
+            answer = STOPPED if stopping.is_set() else do(job, shared)
+        except KeyboardInterrupt:
+            answer = STOPPED
+        print(json.dumps(answer), file=answers, flush=True)
+        if answer.get("broken"):
+            return 1
+
+
+def _listen(jobs: queue.SimpleQueue, stopping: threading.Event) -> None:
+    """Pass jobs on. The line `null` stops what is under way, as Ctrl-C does train.py."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        if job is not None:
+            jobs.put(job)
+        else:
+            stopping.set()
+            os.kill(os.getpid(), signal.SIGINT)
+    os._exit(0)
+
+
+def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
+    """One job. Returns `code` as train.py's; `full` where it was not begun for want of memory; `memory` where it ran
+    out of it; `broken` where this process should do no more; and the `peak` in GB."""
+    torch.use_deterministic_algorithms(False)  # --deterministic of the run before
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(GPU)
+        if torch.cuda.mem_get_info(GPU)[0] / 1e9 < job["needs"]:
+            return {"full": True}
+    console = Path(job["console"])
+    console.parent.mkdir(parents=True, exist_ok=True)
+    with _said_in(console):
+        try:
+            code = find(job, shared) if "find" in job else run(job, shared)
+            return {"code": code, "peak": _peak()}
+        except KeyboardInterrupt:
+            return STOPPED
+        except torch.OutOfMemoryError:
+            traceback.print_exc()
+            return {"code": 1, "broken": True, "memory": True, "peak": _peak()}
+        except BaseException:  # a run's own mistakes are codes: this is a fault, and what it left behind is not known
+            traceback.print_exc()
+            return {"code": 1, "broken": True}
+
+
+def run(job: dict[str, Any], shared: Shared) -> int:
+    """Train, or go on with what is there, exactly as train.py by itself. Returns its exit code."""
+    folder, argv = Path(job["folder"]), job["argv"]
+    _until_free(folder)
+    facts = records.last_facts(folder)
+    if facts:
+        argv = ["--resume", str(folder / "weights" / "last.pt"), *_kept(argv)]
+    else:
+        argv = [*argv, "--project", str(folder.parent), "--name", folder.name, "--exist-ok"]
+    device = torch.cuda.get_device_name(GPU) if torch.cuda.is_available() else platform.machine()
+    records.begin(folder, device=device, host=platform.node())
+    began = time.perf_counter()
+    try:
+        return train.main(argv, shared)
+    finally:
+        seconds = round(time.perf_counter() - began, 3)
+        records.end(folder, seconds=seconds, memory_gb=round(memory_gb(_device()), 3))
+
+
+def _until_free(folder: Path) -> None:
+    """Wait for a worker whose parent was killed elsewhere to let go of the run; train.py refuses it if it does not."""
+    until = time.monotonic() + LETTING_GO
+    while records.is_held(folder) and time.monotonic() < until:
+        time.sleep(0.5)
+
+
+def find(job: dict[str, Any], shared: Shared) -> int:
+    """The range test of an optimizer."""
+    rates.find(Path(job["find"]), job["argv"], shared)
+    return 0
+
+
+def _kept(argv: list[str]) -> list[str]:
+    """The flags of a new run that a resume may take, with their values."""
+    kept: list[str] = []
+    for i, word in enumerate(argv):
+        if word in KEPT:
+            kept += argv[i : i + 1 + (word != "--noplots")]
+    return kept
+
+
+def _device() -> torch.device:
+    return GPU if torch.cuda.is_available() and torch.cuda.is_initialized() else torch.device("cpu")
+
+
+def _peak() -> float:
+    """What the GPU had to set aside, in GB; 0 on a CPU."""
+    return torch.cuda.max_memory_reserved(GPU) / 1e9 if _device().type == "cuda" else 0.0
+
+
+@contextlib.contextmanager
+def _said_in(path: Path) -> Iterator[None]:
+    """Everything written to standard output and error goes to the end of a file, a crash's last words too."""
+    before = [os.dup(1), os.dup(2)]
+    file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+    try:
+        for target in (1, 2):
+            os.dup2(file, target)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for target, kept in zip((1, 2), before, strict=True):
+            os.dup2(kept, target)
+            os.close(kept)
+        os.close(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

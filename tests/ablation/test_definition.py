@@ -1,0 +1,105 @@
+"""Study files: what they may hold, and what is said of a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ablation import options
+from ablation.definition import read
+from ablation.grid import expand
+from utils.errors import UserError
+
+STUDY = """
+data: mask.yaml
+seeds: 2
+grid:
+  lr-policy: [linear, sgdr]
+  optim: [sgd, adamw]
+  mosaic: [0, 1]
+exclude:
+  - {lr_policy: sgdr, optim: [sgd, adamw], mosaic: 0}
+variants:
+  twice: {lr_policy: sgdr, lr_arg: t_mult=2}
+common: {epochs: 3, imgsz: 64, noplots: true}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_study_file(file: Path) -> None:
+    made, _ = read(file)
+    made.complete()
+    assert made.grid == {
+        "lr_policy": ["linear", "sgdr"],
+        "optim": ["sgd", "adamw"],
+        "seed": [0, 1],
+        "mosaic": [0.0, 1.0],
+    }
+    assert made.common == {"data": "mask.yaml", "epochs": 3, "imgsz": 64, "noplots": True}
+    cells = expand(made)
+    assert len(cells) == 8 + 4 + 4  # linear; sgdr with mosaic 1; the variant with mosaic 1
+    assert all(cell.asked.run.epochs == 3 and cell.asked.run.noplots for cell in cells)
+
+
+def test_the_command_line_beats_the_file(file: Path) -> None:
+    asked = options.parse(
+        ["--study", str(file), "--epochs", "5", "--optim", "adam", "--mosaic", "0,0.5", "--seeds", "1"]
+    )
+    made = asked.definition
+    assert made.grid == {"lr_policy": ["linear", "sgdr"], "optim": ["adam"], "seed": [0], "mosaic": [0.0, 0.5]}
+    assert made.common["epochs"] == 5
+    assert asked.folder == Path("runs/ablate/exp")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gird: {optim: [sgd, adam]}", "study.yaml:1: unknown key 'gird'; did you mean 'grid'?"),
+        ("grid: {optm: [sgd, adam]}", "unknown option 'optm'; did you mean 'optim'?"),
+        ("grid: {optim: sgd}", "optim must be a list of values"),
+        ("grid: {optim: []}", "optim must be a list of values"),
+        ("grid: {data: [a, b]}", "data cannot vary within a study"),
+        ("grid: {device: [cpu]}", "device cannot vary"),
+        ("grid: {epochs: [1.5]}", "invalid int value"),
+        ("grid: {rect: [1]}", "rect is 1; it must be true or false"),
+        ("grid: {lr0: [true]}", "lr0 is True; it must be a plain value"),
+        ("grid: {seed: [0]}\nseeds: 1", "the same"),
+        ("seeds: many", "how many"),
+        ("common: {optm: sgd}", "did you mean 'optim'?"),
+        ("common: {optim: sgdd}", "did you mean 'sgd'?"),
+        ("common: {cos_lr: true}", "give --lr-policy cosine"),
+        ("grid: {lr0: [1, 2]}\ncommon: {lr0: 1}", "in grid and in common"),
+        ("exclude: {optim: sgd}", "must be a list"),
+        ("exclude: [optim]", "give a list of settings"),
+        ("exclude: [{optm: sgd}]", "did you mean 'optim'?"),
+        ("variants: [a]", "must hold"),
+        ("variants: {a: 1}", "variant a: must hold"),
+        ("variants: {a: {seed: 1}}", "seed cannot vary"),
+        ("runs: {}", "unknown key 'runs'"),
+        ("grid: {optim: [[sgd]]}", "must be a plain value"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_file(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert says in str(caught.value)
+    assert "study.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_excluding_all_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("exclude: [{optim: sgd}]")
+    made, _ = read(path)
+    made.complete()
+    with pytest.raises(UserError, match="no runs"):
+        expand(made)

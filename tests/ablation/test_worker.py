@@ -1,0 +1,144 @@
+"""A run inside a worker is the run that train.py makes by itself, whatever the worker did before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablation import records, worker
+from ablation.crew import LocalHand, Place
+from ablation.view import FAILED, FINISHED, WAITING
+from data.shared import Shared
+from data.store import ImageStore
+from tests.trainer import Runs, assert_identical, wait_for
+
+OTHER = (".options.run.project", ".options.run.exist_ok", ".options.run.name")
+
+
+@pytest.fixture
+def hand(runs: Runs, tmp_path: Path) -> Iterator[LocalHand]:
+    """A worker process in the current folder."""
+    made = LocalHand(Place("cpu"), tmp_path / "workers.log")
+    yield made
+    made.close()
+
+
+def job(runs: Runs, name: str, text: str = "", **changed: Any) -> dict[str, Any]:
+    folder = Path("study", "runs", name)
+    argv = runs.flags(text, **{"epochs": 2} | changed)
+    return {"argv": argv, "folder": str(folder), "console": str(folder / "console.txt"), "needs": 0.0}
+
+
+def done(hand: LocalHand, task: dict[str, Any]) -> int:
+    hand.begin(task)
+    return hand.answer()["code"]
+
+
+def alone(runs: Runs, name: str, text: str = "", **changed: Any) -> Path:
+    """The same run by train.py."""
+    assert runs(text, **{"epochs": 2, "project": "alone", "name": name} | changed) == 0
+    return Path("alone", name)
+
+
+@pytest.mark.slow
+def test_runs_leave_nothing_to_those_after_them(runs: Runs, hand: LocalHand) -> None:
+    lines = {
+        "plain": "--lr-policy sgdr --optim adamw",
+        "other": "--deterministic --seed 3 --optim-arg nesterov=false --clip-grad 1",
+        "bad": "--lr0 1e30",
+        "again": "--lr-policy sgdr --optim adamw",
+    }
+    codes = {name: done(hand, job(runs, name, text)) for name, text in lines.items()}
+    assert codes == {"plain": 0, "other": 0, "bad": 2, "again": 0}
+    said = records.last_lines(Path("study", "runs", "bad", "console.txt")).splitlines()
+    assert said[-1].startswith("error: loss is not finite at step")
+    for name in ("plain", "other", "again"):
+        folder = Path("study", "runs", name)
+        assert_identical(folder, alone(runs, name, lines[name]), OTHER)
+        log = (folder / "train.log").read_text()
+        assert "1e+30" not in log
+        assert "epoch 2/2" in log
+
+
+@pytest.mark.slow
+def test_pictures_are_decoded_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    fill = ImageStore._fill
+    monkeypatch.setattr(ImageStore, "_fill", lambda store, *rest: (made.append(store.size), fill(store, *rest)))
+    shared = Shared()
+    for seed, size in ((0, 64), (1, 64), (2, 96), (3, 64)):
+        assert worker.do(job(runs, f"s{seed}", seed=seed, imgsz=size, epochs=1), shared)["code"] == 0
+    assert made == [64, 64, 96, 96]  # training and validation, for each size
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, hand: LocalHand) -> None:
+    task = job(runs, "run", "--optim adamw --save-steps 1", epochs=8)
+    folder = Path(task["folder"])
+
+    def rows(number: int) -> Callable[[], bool]:
+        return lambda: records.epochs_done(folder) >= number
+
+    hand.begin(task)
+    wait_for(hand._process, rows(1))
+    hand.interrupt()
+    assert hand.answer()["code"] == 130
+    assert records.read(folder).status == WAITING
+    hand.close()  # a worker that was told to stop takes nothing more
+    hand.begin(task)
+    wait_for(hand._process, rows(4))
+    hand._process.kill()
+    answer = hand.answer()
+    assert (answer["died"], answer["how"]) == (True, "signal SIGKILL")
+    assert done(hand, task) == 0  # a new process
+    record = records.read(folder)
+    assert record.status == FINISHED
+    assert len(record.sessions) == 3
+    assert record.seconds == pytest.approx(sum(s["seconds"] for s in record.sessions))
+    assert all(session["seconds"] > 0 for session in record.sessions)
+    assert_identical(folder, alone(runs, "run", "--optim adamw --save-steps 1", epochs=8), OTHER)
+
+
+def test_a_stop_is_not_lost_while_a_worker_starts(runs: Runs, hand: LocalHand) -> None:
+    hand.begin(job(runs, "run", epochs=500, patience=0))
+    hand.interrupt()
+    assert hand.answer()["code"] == 130
+    assert not Path("study", "runs", "run").exists()
+
+
+def test_a_finished_checkpoint_beats_a_recorded_failure(runs: Runs) -> None:
+    task = job(runs, "run", epochs=1)
+    folder = Path(task["folder"])
+    records.fail(folder, "it was tired")
+    assert records.read(folder).status == FAILED
+    assert worker.do(task, Shared())["code"] == 0
+    record = records.read(folder)
+    assert (record.status, record.error) == (FINISHED, "")
+    assert record.metrics["epochs"] == 1
+    assert record.lr0 == 0.01
+
+
+@pytest.mark.parametrize(("kept", "epoch"), [(True, 2), (False, 3)])
+def test_the_metrics_are_those_of_the_best_weights(tmp_path: Path, kept: bool, epoch: int) -> None:
+    """With --nosave there are no best weights: the last ones were validated."""
+    columns = "epoch,metrics/precision,metrics/recall,metrics/mAP_0.5,metrics/mAP_0.5:0.95"
+    rows = [f"{e},0.{e}1,0.{e}2,0.{e}3,0.{e}4" for e in range(3)]
+    (tmp_path / "results.csv").write_text("\n".join([columns, *rows]) + "\n")
+    (tmp_path / "weights").mkdir()
+    if kept:
+        (tmp_path / "weights" / "best.pt").touch()
+    found = records.final_metrics(tmp_path, {"best_epoch": 2, "epoch": 3})
+    e = epoch - 1
+    scores = {"precision": f"0.{e}1", "recall": f"0.{e}2", "mAP50": f"0.{e}3", "mAP50-95": f"0.{e}4"}
+    assert found == {name: float(text) for name, text in scores.items()} | {"best_epoch": epoch, "epochs": 3}
+
+
+def test_a_session_that_was_killed_before_its_first_checkpoint_counts_nothing(tmp_path: Path) -> None:
+    records.begin(tmp_path, device="x", host="y")
+    records.begin(tmp_path, device="x", host="y")
+    records.end(tmp_path, seconds=2.0, memory_gb=1.0)
+    assert [session["seconds"] for session in records.read(tmp_path).sessions] == [0.0, 2.0]
+    assert records.read(tmp_path).seconds == 2.0
