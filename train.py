@@ -24,7 +24,7 @@ LOGGER = logging.getLogger("anneal")
 
 
 def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 when the last save failed, 2 for a mistake, 128 + signal.
+    """Run the command line. Returns the exit code: 0, 1 when the disk refused, 2 for a mistake, 128 + signal.
 
     `shared` holds the data that earlier runs of this process read.
     """
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int
     except UserError as error:
         LOGGER.error(str(error))
         return 2
+    except OSError as error:  # what a run cannot begin without
+        LOGGER.error(f"{error.filename or 'the run'}: {error.strerror or error}; make room or choose another --project")
+        return 1
     except KeyboardInterrupt:  # before the run took over the signals
         LOGGER.warning("stopped before the first step; nothing to resume")
         return 130

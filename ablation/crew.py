@@ -28,15 +28,19 @@ DIED: dict[str, Any] = {"died": True}
 class Place:
     """Where a worker runs: the `--device` of its runs, and the GPU it sees, by its number on the machine.
 
-    Without a GPU (`""`) it sees none; None leaves it what this process sees.
+    Without a GPU (`""`) it sees none; None leaves it what this process sees. `threads`: of a CPU that it shares.
     """
 
     device: str
     gpu: str | None = ""
+    threads: int | None = None
 
 
 def places_of(device: str, per_gpu: int) -> list[Place]:
-    """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, else one. Raises UserError."""
+    """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, or sharing the CPU's cores.
+
+    Raises UserError.
+    """
     name = device.strip().lower()
     if name in ("auto", "") and torch.cuda.device_count():
         chosen, numbers = [], list(range(torch.cuda.device_count()))
@@ -44,9 +48,10 @@ def places_of(device: str, per_gpu: int) -> list[Place]:
         chosen = [select_device(part) for part in (name.split(",") if "," in name else [name])]
         numbers = sorted({d.index for d in chosen if d.type == "cuda"})
         if not numbers:
-            if per_gpu > 1:
-                raise UserError(f"--per-gpu {per_gpu}: the runs go to the {chosen[0].type}, one after the other")
-            return [Place(name or "auto", None if chosen[0].type == "mps" else "")]
+            if chosen[0].type == "mps" and per_gpu > 1:
+                raise UserError(f"--per-gpu {per_gpu}: on the MPS device runs go one after the other; leave it out")
+            threads = max(1, torch.get_num_threads() // per_gpu) if per_gpu > 1 else None
+            return [Place(name or "auto", None if chosen[0].type == "mps" else "", threads)] * per_gpu
     seen = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
     gpus = [seen[number] if seen else str(number) for number in numbers]
     return [Place("cuda:0" if chosen else "auto", gpu) for _ in range(per_gpu) for gpu in gpus]
@@ -90,6 +95,8 @@ class LocalHand:
         env = {**os.environ, "PYTHONPATH": search_path(os.environ)}
         if self.place.gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = self.place.gpu
+        if self.place.threads is not None:
+            env["OMP_NUM_THREADS"] = str(self.place.threads)
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ablation.worker"],

@@ -80,13 +80,12 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--seed 0,1": "give --seeds",
         "--seed 1": "give --seeds",
         "--exist-ok": "the same command goes on",
-        "--per-gpu 2": "one after the other",
         "--per-gpu 0": "must be at least 1",
         "--lr-arg cycles=3": "would do nothing",
         "--study none.yaml": "no such file",
         "--resume none": "goes on with a study as it was defined; give --batch-size",
         "--data none.yaml": "no data set file 'none.yaml'",
-        "--imgsz 64,x": "invalid int value",
+        "--patience 5,x": "invalid int value",
     }.items():
         assert study(runs, text) == 2, text
         said = capsys.readouterr().out.splitlines()
