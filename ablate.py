@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] == ["report"]:
             return report(argv[1:])
         asked = options.parse(argv)
-        planned = study.plan(asked.definition, asked.folder, shlex.join(["python", "ablate.py", *argv]))
+        command = "" if asked.resume else shlex.join(["python", "ablate.py", *argv])
+        planned = study.plan(asked.definition, asked.folder, command)
         if asked.study.dry_run:
             return estimate.tell(planned)
         planned.look_at_data()

@@ -27,9 +27,7 @@ class StudyOptions:
     seeds: str = option("1", "repeats of each cell: how many (3 is seeds 0, 1, 2), or a list such as 0,4,7")
     dry_run: bool = option(False, "list the runs and estimate their time; do nothing")
     retry_failed: bool = option(False, "also do again what failed before")
-    per_gpu: int = option(
-        1, "runs at once on each GPU, while memory allows, or on the CPU, sharing its cores", low=1
-    )
+    per_gpu: int = option(1, "runs at once on each GPU, while memory allows, or on the CPU, sharing its cores", low=1)
     ray: str = option("", "hand the runs to a Ray cluster: its address, or 'local' to start one here")
 
 

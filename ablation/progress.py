@@ -81,7 +81,7 @@ class Screen:
         if done <= self.before:
             return f"{duration(gone)} gone"
         left = (self.total - done) * gone / (done - self.before)
-        return f"{duration(gone)} gone, about {duration(left)} left"
+        return f"{duration(gone)} gone, ~{duration(left)} left"
 
     def _done(self) -> float:
         """Epochs behind: a failed run's and a stopped one's count whole, nothing more is to be done for them."""

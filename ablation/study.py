@@ -33,7 +33,7 @@ PATIENCE = 30.0  # seconds to wait for the workers of a study whose parent was k
 class Study:
     """The runs of a definition in a folder. Whatever changes is read from the runs' own folders.
 
-    seen: pictures and fingerprint of the training and validation data. interrupted_as: the line that goes on.
+    command: what defined it last. seen: pictures and fingerprint of the training and validation data.
     """
 
     folder: Path
@@ -121,7 +121,7 @@ class Study:
 
 
 def plan(asked: Definition, folder: Path, command: str) -> Study:
-    """The study of a definition in a folder, new or going on. Creates nothing.
+    """The study of a definition in a folder, new or going on; without a `command`, by the one it had. Creates nothing.
 
     Raises UserError for runs that cannot be, for a folder that holds something else, and where the study that is
     there would not merely grow.
@@ -138,7 +138,7 @@ def plan(asked: Definition, folder: Path, command: str) -> Study:
     if left_out:
         what = f"this command leaves out {len(left_out)} of its runs, such as {left_out[0]}"
         raise UserError(f"{folder}: {what}; a study only grows: give all its values again, or choose another --name")
-    return Study(folder, asked, cells, command, recorded.get("seen", {}))
+    return Study(folder, asked, cells, command or recorded.get("command", ""), recorded.get("seen", {}))
 
 
 def opened(folder: Path) -> Study:

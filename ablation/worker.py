@@ -41,22 +41,30 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # Ray hands its own mask down
     faulthandler.enable()
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.dup(1)
     os.dup2(2, 1)  # what is printed outside a run goes to the log
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     stopping = threading.Event()
     threading.Thread(target=_listen, args=(jobs, stopping), daemon=True).start()
     shared, threads = Shared(), torch.get_num_threads()
+    gc.freeze()  # what was imported stays: clearing up after a run takes no half second to look through it
     while True:
+        job: dict[str, Any] | None = None
         try:
             job = jobs.get()
             torch.set_num_threads(threads)  # a resumed run may have set its own
             answer = STOPPED if stopping.is_set() else do(job, shared)
-        except KeyboardInterrupt:
+            _say(answers, answer)
+        except KeyboardInterrupt:  # wherever it struck, the parent waits for an answer; to a stop, two do no harm
             answer = STOPPED
-        print(json.dumps(answer), file=answers, flush=True)
+            if job is not None or stopping.is_set():
+                _say(answers, answer)
         if answer.get("broken"):
             return 1
+
+
+def _say(answers: int, answer: dict[str, Any]) -> None:
+    os.write(answers, (json.dumps(answer) + "\n").encode())  # in one piece
 
 
 def _listen(jobs: queue.SimpleQueue, stopping: threading.Event) -> None:

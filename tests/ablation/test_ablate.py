@@ -85,7 +85,7 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--study none.yaml": "no such file",
         "--resume none": "goes on with a study as it was defined; give --batch-size",
         "--data none.yaml": "no data set file 'none.yaml'",
-        "--patience 5,x": "invalid int value",
+        "--patience 1,x": "invalid int value",
     }.items():
         assert study(runs, text) == 2, text
         said = capsys.readouterr().out.splitlines()
@@ -140,7 +140,7 @@ def test_a_signal_saves_and_stops_and_names_the_line_that_goes_on(runs: Runs) ->
 
 
 @pytest.mark.slow
-def test_ray_without_ray_says_what_to_install(runs: Runs, capsys: pytest.CaptureFixture) -> None:
+def test_ray_local_or_what_to_install_for_it(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     try:
         import ray
     except ImportError:
