@@ -22,7 +22,8 @@ from training.build import Data
 from training.memory import LastStep
 from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
-from training.writer import Writer, snapshot
+from training.snapshots import Snapshots
+from training.writer import Writer
 from utils import checkpoint
 from utils.device import autocast, environment, grad_scaler, normalised
 from utils.ema import ModelEMA
@@ -72,6 +73,7 @@ class Session:
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
         self.writer = Writer()
+        self.snapshots = Snapshots()
 
     @property
     def epochs(self) -> int:
@@ -266,7 +268,7 @@ class Session:
         A disk that refuses is said, and tried again at the next save; training goes on.
         """
         self.check()
-        copies = {path: snapshot(state) for path, state in files.items()}
+        copies = {path: self.snapshots.take(state) for path, state in files.items()}
         if copies:
             self.writer.submit(partial(self._write, copies))
 
@@ -274,6 +276,7 @@ class Session:
         self.attempt(self.folder / "lr.csv", self.before_save)
         for path, copy in copies.items():
             self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last))
+            self.snapshots.give_back(copy)
 
     def attempt(self, path: Path, write: Callable[[], None]) -> None:
         """Write a file. A disk that refuses is said and remembered until it takes the file; training goes on."""

@@ -6,9 +6,8 @@ import threading
 import time
 
 import pytest
-import torch
 
-from training.writer import MOST, Writer, snapshot
+from training.writer import MOST, Writer
 
 
 def test_writes_are_done_in_order_and_waited_for() -> None:
@@ -39,37 +38,3 @@ def test_what_a_write_raises_is_not_lost() -> None:
     writer.submit(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         writer.wait()
-
-
-def test_a_snapshot_does_not_follow_what_changes() -> None:
-    weight, state = torch.ones(3), {}
-    state = {"a": [weight, 2], "b": {"c": (weight, "text")}, "d": None}
-    copy = snapshot(state)
-    weight.zero_()
-    state["b"]["c"] = ()
-    assert torch.equal(copy["a"][0], torch.ones(3))
-    assert torch.equal(copy["b"]["c"][0], torch.ones(3))
-    assert copy["b"]["c"][1:] == ("text",)
-    assert copy["d"] is None
-
-
-def test_a_snapshot_keeps_values_shapes_and_layouts_in_one_storage_a_kind() -> None:
-    torch.manual_seed(0)
-    weight = torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
-    state = {
-        "w": weight,
-        "t": weight.permute(1, 0, 2, 3),
-        "s": torch.tensor(2.5),
-        "e": torch.empty(0, 3),
-        "n": torch.tensor(7),
-    }
-    state |= {"half": torch.randn(5).bfloat16(), "flags": [torch.tensor([True, False])]}
-    copy = snapshot(state)
-    for name, value in state.items():
-        first, second = (value[0], copy[name][0]) if isinstance(value, list) else (value, copy[name])
-        assert torch.equal(first, second)
-        assert first.dtype == second.dtype
-    assert copy["w"].is_contiguous(memory_format=torch.channels_last)
-    floats = {copy[name].untyped_storage().data_ptr() for name in ("w", "t", "s")}
-    assert len(floats) == 1
-    assert copy["w"].untyped_storage().data_ptr() != weight.untyped_storage().data_ptr()
