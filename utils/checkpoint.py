@@ -1,12 +1,11 @@
 """Checkpoints: one dictionary of tensors and plain values, written whole or not at all, read without running anything.
 
-The layout is documented in docs/checkpoint.md. The file is what `torch.save` writes, a zip archive of uncompressed
+The layout is documented in docs/checkpoint.md. The file is laid out as `torch.save` does, a zip archive of uncompressed
 members; the CRC-32 of each member is the checksum.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils import foreign, inert, release
+from utils import foreign, inert, release, serialize
 from utils.archive import Archive, Damaged
 from utils.errors import UserError
-from utils.files import previous, write_atomic
+from utils.files import atomic_file, previous
 
 LOGGER = logging.getLogger("anneal")
 FORMAT, VERSION = "anneal", 1
@@ -30,9 +29,9 @@ def save(path: str | Path, state: dict[str, Any], *, keep_previous: bool = False
     With `keep_previous` the old generation stays beside it (`utils.files.previous`). Raises OSError where the disk
     refuses; the old file is then still whole.
     """
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
-    write_atomic(Path(path), buffer.getbuffer(), keep_previous=keep_previous)
+    with atomic_file(path, keep_previous=keep_previous) as file:
+        for part in serialize.parts({"format": FORMAT, "version": VERSION, **state}):
+            file.write(part)
 
 
 def load(path: str | Path) -> dict[str, Any]:

@@ -17,7 +17,14 @@ import torch
 from utils import checkpoint, files
 from utils.files import previous
 
-WRITE = ["scandir", "open", "write", "flush", "fsync", "close"]  # first, the temporary file
+WRITE = [
+    "scandir",
+    "open",
+    *["write"] * 3,
+    "flush",
+    "fsync",
+    "close",
+]  # first, the temporary file: structure, tensors, end
 KEEP = ["unlink", "link", "replace", "unlink"]  # then, a second name for the generation before
 COPY = ["unlink", "copyfile", "replace", "unlink"]  # the same where there are no hard links
 SWAP = ["replace", "open", "fsync", "close"]  # last, the new name, and the folder
@@ -68,7 +75,7 @@ class File:
     def __init__(self, faults: Faults, file: Any) -> None:
         self.faults, self.file, self.fileno = faults, file, file.fileno
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         half = data[: len(data) // 2]
         return self.faults.call("write", lambda: self.file.write(data), lambda: self.file.write(half))
 
