@@ -2,7 +2,8 @@
 
 `torch.save` gives the same, but calls Python for every object and keeps the interpreter's lock while it copies and sums
 up the tensors' bytes: a training thread waits for it. Here the structure is a few opcodes of pickle protocol 2 written
-directly, each storage is checksummed, and later written, without the lock, and only what this module knows can be written.
+directly, each storage is checksummed, and later written, without the lock, and nothing but what this module knows is
+written.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ NO_HOOKS = b"ccollections\nOrderedDict\n)R"
 
 
 def parts(state: dict[str, Any]) -> list[bytes | memoryview]:
-    """The file's content, in order; the tensors' bytes are theirs, not copies. TypeError for what no checkpoint holds."""
+    """The file's content, in order; the tensors' bytes are not copied. TypeError for what no checkpoint holds."""
     encoder = _Encoder()
     structure = encoder.encode(state)
     sink = _Parts()

@@ -17,14 +17,8 @@ import torch
 from utils import checkpoint, files
 from utils.files import previous
 
-WRITE = [
-    "scandir",
-    "open",
-    *["write"] * 3,
-    "flush",
-    "fsync",
-    "close",
-]  # first, the temporary file: structure, tensors, end
+WRITES = ["write"] * 3  # structure, tensors, end
+WRITE = ["scandir", "open", *WRITES, "flush", "fsync", "close"]  # first, the temporary file
 KEEP = ["unlink", "link", "replace", "unlink"]  # then, a second name for the generation before
 COPY = ["unlink", "copyfile", "replace", "unlink"]  # the same where there are no hard links
 SWAP = ["replace", "open", "fsync", "close"]  # last, the new name, and the folder
