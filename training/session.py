@@ -275,6 +275,7 @@ class Session:
     def _write(self, copies: dict[Path, dict[str, Any]]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
         for path, copy in copies.items():
+            self.snapshots.settle(copy)
             self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last))
             self.snapshots.give_back(copy)
 
