@@ -4,7 +4,7 @@ End to end is a whole epoch as train.py trains it, through its own `train_one_ep
 loss, backward, optimizer, EMA. The bare step is the same function on one batch that lies on the device already. The
 two and a validation alternate in one process, so that a drift of the machine meets all; figures are medians over
 --epochs rounds, after a round that does not count. A further epoch, in which the device is waited for after every
-stage, tells each stage's share. Every flag of train.py may be added.
+stage, tells each stage's share. Every flag of train.py may be added but those that resume and save.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
 PROFILED = 6  # batches in a trace
+IDLE = ("resume", "force", "save_period", "save_steps", "nosave")  # flags of train.py
 
 
 @dataclass
@@ -154,7 +155,8 @@ def measure(run: Session, rounds: int, began: float, profile: str = "") -> dict[
 
 def arithmetic(run: Session, batch: Any, rate: float) -> dict[str, float]:
     """What the bare step computes, beside what a matrix product reaches on this device in the same format."""
-    picture = step_flops(run, batch) / len(batch.images)
+    part = batch.parts(run.at_once)[0]  # what memory holds
+    picture = step_flops(run, part) / len(part)
     matrix = matrix_rate(run.device, run.dtype)
     return {
         "flop_per_image": picture,
@@ -182,6 +184,14 @@ def show(figures: dict[str, Any]) -> None:
     )
 
 
+def check(asked: options.Options) -> None:
+    """Raise UserError for flags that would do nothing here."""
+    for name in IDLE:
+        if name in asked.given:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} would do nothing: a measurement resumes and saves no run; leave it out")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write. Returns 0, or 2 for a mistake."""
     began = time.perf_counter()
@@ -189,6 +199,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         name = "python -m benchmarks.throughput"
         asked, (measuring,) = options.parse(argv, name, __doc__.splitlines()[0], [Measuring])
+        check(asked)
+        Path(measuring.out).parent.mkdir(parents=True, exist_ok=True)  # whatever stands in the way is said before
         rounds = asked.run.epochs
         asked.run.epochs = rounds + 3  # with the one that warms up, the timed one and the traced one
         run = start.prepare(asked)
@@ -196,14 +208,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             run.folder = Path(folder)
             (run.folder / "weights").mkdir()
             figures = measure(run, rounds, began, measuring.profile)
+        show(figures)
+        if measuring.out:
+            text = json.dumps({**machine.describe(run.device), **figures}, indent=2)
+            Path(measuring.out).write_text(text + "\n", encoding="utf-8")
     except UserError as error:
         LOGGER.error(str(error))
         return 2
-    show(figures)
-    if measuring.out:
-        out = Path(measuring.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({**machine.describe(run.device), **figures}, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        LOGGER.error(f"{error.filename or 'the figures'}: {error.strerror or error}; give another --out or --profile")
+        return 1
+    except KeyboardInterrupt:
+        LOGGER.warning("stopped: nothing was measured")
+        return 130
     return 0
 
 

@@ -26,9 +26,14 @@ HEADER = 4096  # a page, so that the pixels begin on one
 
 
 def folder() -> Path:
-    """Where such files lie."""
+    """Where such files lie. UserError where that is beside a home that nobody has."""
     given = os.environ.get("ANNEAL_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "anneal"
+    try:
+        return Path(given).expanduser() if given else Path.home() / ".cache" / "anneal"
+    except RuntimeError as error:
+        where = f"ANNEAL_CACHE={given}" if given else "~/.cache/anneal"
+        remedy = "set ANNEAL_CACHE to a folder, or use --cache none"
+        raise UserError(f"{where}: no such home folder ({error}); {remedy}") from None
 
 
 def key_of(fingerprint: str, files: Sequence[str], size: int) -> str:

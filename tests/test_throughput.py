@@ -43,6 +43,40 @@ def test_the_figures_are_whole_and_agree(runs: Runs, capsys: pytest.CaptureFixtu
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("flag", ["--resume", "--save-steps 1", "--save-period 1", "--nosave"])
+def test_flags_that_would_do_nothing_are_refused(runs: Runs, capsys: pytest.CaptureFixture, flag: str) -> None:
+    assert throughput.main(runs.flags(flag)) == 2
+    assert f"{flag.split()[0]} would do nothing: a measurement resumes" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_is_said_before_measuring(runs: Runs, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(throughput, "measure", lambda *_: pytest.fail("measured"))
+    Path("file").touch()
+    assert throughput.main(runs.flags("--out file/figures.json")) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("error: file: ")
+    assert "give another --out" in line
+
+
+def test_a_stop_is_one_line(runs: Runs, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(throughput, "measure", stop)
+    assert throughput.main(runs.flags()) == 130
+    assert capsys.readouterr().out.splitlines()[-1] == "warning: stopped: nothing was measured"
+
+
+def test_a_batch_that_memory_does_not_hold_is_counted_by_its_parts(runs: Runs, monkeypatch) -> None:
+    run = start.prepare(options.parse(runs.flags(batch_size=4), "", "")[0])
+    batch = next(run.data.train.epoch(0))
+    whole = throughput.arithmetic(run, batch, 1.0)["flop_per_image"]
+    run.progress.at_once, sizes, plain = 2, [], run.forward
+    monkeypatch.setattr(run, "forward", lambda part: (sizes.append(len(part)), plain(part))[1])
+    assert throughput.arithmetic(run, batch, 1.0)["flop_per_image"] == whole
+    assert sizes == [2]
+
+
 def test_operations_are_counted_as_by_hand(runs: Runs) -> None:
     """Every convolution three times, forward and for its two gradients, but the first: pictures get none."""
     run = start.prepare(options.parse(runs.flags(), "", "")[0])

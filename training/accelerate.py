@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -16,7 +19,8 @@ MODES = {"default": None, "max": "max-autotune-no-cudagraphs"}
 def compile_model(model: torch.nn.Module, mode: str, device: torch.device) -> None:
     """Compile the forward of `model` in place; its names, its state and copies of it stay as they were.
 
-    mode: off, default, or max, which tries more kernels. Raises UserError where there is no compiler.
+    mode: off, default, or max, which tries more kernels. Raises UserError where there is no compiler; the forward
+    does where it is first called and cannot be compiled.
     """
     if mode == "off":
         return
@@ -24,6 +28,19 @@ def compile_model(model: torch.nn.Module, mode: str, device: torch.device) -> No
     if lacking:
         raise UserError(f"--compile {mode}: {lacking} is not installed; install it, or leave --compile out")
     model.compile(mode=MODES[mode])
+    model._compiled_call_impl = partial(_compiled, model._compiled_call_impl, mode)
+
+
+def _compiled(forward: Callable[..., Any], mode: str, *inputs: Any) -> Any:
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        return forward(*inputs)
+    except TorchDynamoException as error:  # a compiler that does not work, say
+        reason = " ".join(str(error).split("\n\n")[0].split())[:160]
+        raise UserError(
+            f"--compile {mode}: torch.compile failed ({reason}); repair that, or leave --compile out"
+        ) from error
 
 
 def missing(device: torch.device) -> str:

@@ -12,12 +12,13 @@ from data.batch import Batch
 from training import build
 from training.find import copy_of
 from training.session import Session
-from utils.device import synchronize
+from utils.device import grad_scaler, synchronize
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
 ON_CPU = 16
 MARGIN = 0.1  # of the device's memory that stays free
+GRAPHS_MARGIN = 0.5  # a graph keeps its memory; the epoch's tail and validation run without one, beside it
 BOXES = 32  # a picture, in the trials
 LARGEST_SCALE = 1.5  # of --multi-scale
 STEPS = 2  # the second begins with the optimizer's state in memory
@@ -65,7 +66,7 @@ def choose(run: Session) -> int:
     torch.cuda.reset_peak_memory_stats(run.device)
     if size == 0:
         raise UserError(f"--batch-size auto: {run.device} cannot hold one picture; give a smaller --imgsz or --cfg")
-    LOGGER.info(f"--batch-size auto: {size}, found by trial with {MARGIN:.0%} of the memory left free")
+    LOGGER.info(f"--batch-size auto: {size}, found by trial with {margin(run):.0%} of the memory left free")
     return size
 
 
@@ -75,6 +76,7 @@ def fits(run: Session, size: int) -> bool:
         torch.cuda.empty_cache()  # what an earlier trial reserved is not this one's need
     try:
         trial, batch = copy_of(run), made_up(run, size)
+        trial.scaler = grad_scaler(run.device, torch.float32)  # none: one may skip the steps that make Adam's state
         trial.model.train()
         for _ in range(STEPS):
             trial.gradient(batch)
@@ -85,7 +87,12 @@ def fits(run: Session, size: int) -> bool:
     if run.device.type != "cuda":
         return True
     free, total = torch.cuda.mem_get_info(run.device)  # beside all that the trial reserved
-    return free >= MARGIN * total
+    return free >= margin(run) * total
+
+
+def margin(run: Session) -> float:
+    """The share of the device's memory that a trial has to leave free."""
+    return GRAPHS_MARGIN if run.options.run.cuda_graphs else MARGIN
 
 
 def made_up(run: Session, size: int) -> Batch:

@@ -43,6 +43,7 @@ class Graphs:
         self.eager = run.gradient
         self.pictures = run.options.run.batch_size
         self.recordings: dict[tuple[torch.Size, int], Recording] = {}
+        self.stream = torch.cuda.Stream(run.device)  # of warming up and recording
         for p in run.model.parameters():
             if p.requires_grad:
                 p.grad = torch.zeros_like(p)
@@ -56,7 +57,8 @@ class Graphs:
         rows = rows_for(len(batch.targets))
         key = (batch.images.shape, rows)
         if key not in self.recordings:
-            self.recordings[key] = self._record(batch, rows)
+            with torch.cuda.device(self.run.device):  # a recording is of what the current device is given
+                self.recordings[key] = self._record(batch, rows)
         made = self.recordings[key]
         made.batch.images.copy_(batch.images, non_blocking=True)
         fill(made.batch.targets, batch.targets)
@@ -64,22 +66,29 @@ class Graphs:
         return made.terms
 
     def _record(self, batch: Batch, rows: int) -> Recording:
-        """Record the work on a copy of `batch`. What warming up changes is put back: statistics, meter, gradient."""
+        """Record the work on a copy of `batch`. What warming up changes is put back: statistics, meter, gradient.
+
+        The recordings take turns in the memory of the first: none needs what it left there once its terms are read.
+        """
         run = self.run
+        run.writer.wait()  # nothing else is to use the device meanwhile
         targets = batch.targets.new_empty((rows, 6))
         fill(targets, batch.targets)
         static = Batch(batch.images.clone(), targets, batch.indices.clone())
         gradient = [(p.grad, p.grad.clone()) for p in run.model.parameters() if p.grad is not None]
         before = LastStep(run.model)
         before.keep(run)
-        stream = torch.cuda.Stream(run.device)
-        stream.wait_stream(torch.cuda.current_stream(run.device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                self.eager(static)
-        torch.cuda.current_stream(run.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        here = torch.cuda.current_stream(run.device)
+        self.stream.wait_stream(here)
+        try:
+            with torch.cuda.stream(self.stream):
+                for _ in range(WARM_UP):
+                    self.eager(static)
+        finally:  # also where memory ran out: going back to the last step must not overtake what was begun
+            here.wait_stream(self.stream)
+        graph, pool = torch.cuda.CUDAGraph(), next((made.graph.pool() for made in self.recordings.values()), None)
+        # other threads, which pin memory for the batches to come, must not break the recording: "thread_local"
+        with torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
             terms = self.eager(static)
         before.put_statistics_back()
         for live, kept in gradient:

@@ -74,6 +74,6 @@ def enough_memory(run: Session) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         where = f"out of memory in step {run.progress.step}"
         if not run.last_step.whole:
-            raise UserError(f"{where}, while the weights changed; go on from {run.last} or {REMEDY}") from error
+            raise UserError(f"{where}, while the weights changed; {run.last_good()}; {REMEDY}") from error
     run.last_step.go_back(run)
     run.progress.at_once = halved(run.at_once, where, REMEDY)

@@ -253,10 +253,13 @@ class Session:
         if not torch.stack(torch._foreach_norm(values, torch.inf)).isfinite().all():
             raise self._diverged(f"weights are not finite after step {self.progress.step - 1}")
 
-    def _diverged(self, what: str) -> NonFiniteLoss:
+    def last_good(self) -> str:
+        """What there is to go on from, once all that was to be saved is."""
         self.writer.wait()
-        good = f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
-        return NonFiniteLoss(f"{what}; {good}; try a lower --lr0, --clip-grad 10 or --dtype fp32")
+        return f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
+
+    def _diverged(self, what: str) -> NonFiniteLoss:
+        return NonFiniteLoss(f"{what}; {self.last_good()}; try a lower --lr0, --clip-grad 10 or --dtype fp32")
 
     def save(self) -> None:
         """Write last.pt."""
@@ -275,6 +278,7 @@ class Session:
     def _write(self, copies: dict[Path, dict[str, Any]]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
         for path, copy in copies.items():
+            self.snapshots.settle(copy)
             self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last))
             self.snapshots.give_back(copy)
 

@@ -17,29 +17,43 @@ class Snapshots:
 
     The tensors of one device and dtype are copied together into one storage: a thousand small ones are as many page
     faults, and as many entries of a file. Main memory that is given back serves the next copy of that size.
+
+    A CUDA GPU copies them on itself first, in turn with training, and from there to pinned main memory beside training.
     """
 
     def __init__(self) -> None:
-        self._spare: dict[tuple[torch.dtype, int], list[Tensor]] = {}
+        self._spare: dict[tuple[torch.dtype, int, bool], list[Tensor]] = {}
+        self._sides: dict[torch.device, torch.cuda.Stream] = {}
+        self._on_the_way: dict[int, tuple[torch.cuda.Event, Tensor]] = {}  # by where in main memory it arrives
 
     def take(self, value: Any) -> Any:
-        """A copy; its tensors are on the devices of the originals, or in main memory where a GPU has no room."""
+        """A copy, to be read once `settle` has been called on it.
+
+        Its tensors are in main memory, or on a GPU where that has no CUDA or no memory could be pinned.
+        """
         tensors: dict[Kind, list[Tensor]] = {}
         for tensor in _tensors(value):
             tensors.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach())
         copies = {}
         for kind, originals in tensors.items():
-            packed = _packed(originals, self._storage(kind, sum(tensor.numel() for tensor in originals)))
-            torch._foreach_copy_(packed, originals)
-            copies[kind] = iter(packed)
+            flat = self._storage(kind, sum(tensor.numel() for tensor in originals))
+            torch._foreach_copy_(_packed(originals, flat), originals)
+            copies[kind] = iter(_packed(originals, self._sent(flat)))
         return _replaced(value, copies)
 
+    def settle(self, copy: Any) -> None:
+        """Return when all of a copy has arrived. For the thread that reads it."""
+        for flat in _storages(copy):
+            event, source = self._on_the_way.pop(flat.data_ptr(), (None, None))
+            if event is not None:
+                event.synchronize()
+            del source  # the GPU's memory, not before
+
     def give_back(self, copy: Any) -> None:
-        """The copy is not used any more."""
-        bases = {id(tensor._base): tensor._base for tensor in _tensors(copy)}
-        for flat in bases.values():
+        """The copy, which has settled, is not used any more."""
+        for flat in _storages(copy):
             if flat.device == CPU:  # elsewhere torch's allocator keeps freed memory itself
-                self._spare.setdefault((flat.dtype, len(flat)), []).append(flat)
+                self._spare.setdefault((flat.dtype, len(flat), flat.is_pinned()), []).append(flat)
 
     def _storage(self, kind: Kind, count: int) -> Tensor:
         device, dtype = kind
@@ -48,8 +62,34 @@ class Snapshots:
                 return torch.empty(count, dtype=dtype, device=device)
             except torch.OutOfMemoryError:
                 pass
-        spare = self._spare.get((dtype, count))
-        return spare.pop() if spare else torch.empty(count, dtype=dtype)
+        return self._main_memory(dtype, count)
+
+    def _main_memory(self, dtype: torch.dtype, count: int, pinned: bool = False) -> Tensor:
+        spare = self._spare.get((dtype, count, pinned))
+        return spare.pop() if spare else torch.empty(count, dtype=dtype, pin_memory=pinned)
+
+    def _sent(self, flat: Tensor) -> Tensor:
+        """Where the content of `flat` will be: on its way from CUDA to main memory, else where it is."""
+        if flat.device.type != "cuda" or not len(flat):
+            return flat
+        try:
+            there = self._main_memory(flat.dtype, len(flat), pinned=True)
+        except RuntimeError:  # no more can be pinned: whoever reads the copy fetches it
+            return flat
+        if flat.device not in self._sides:
+            self._sides[flat.device] = torch.cuda.Stream(flat.device)
+        side = self._sides[flat.device]
+        side.wait_stream(torch.cuda.current_stream(flat.device))
+        with torch.cuda.stream(side):
+            there.copy_(flat, non_blocking=True)
+        event = side.record_event(torch.cuda.Event(blocking=True))
+        self._on_the_way[there.data_ptr()] = event, flat
+        return there
+
+
+def _storages(copy: Any) -> list[Tensor]:
+    """The tensors that those of a copy are views of."""
+    return list({id(tensor._base): tensor._base for tensor in _tensors(copy)}.values())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

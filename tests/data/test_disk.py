@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from data import disk
 from data import store as store_module
 from data.index import Index, build_index
 from data.pixels import Resident, Staged
@@ -132,3 +133,11 @@ def test_where_pictures_go(index, monkeypatch, caplog):
     assert sent.store.resident
     assert "train: pictures are sent as they are needed" in caplog.text
     assert not open_store(index, 64, "none", torch.device("cuda")).store.resident
+
+
+@pytest.mark.parametrize("given", ["~nobody-of-that-name/cache", ""])
+def test_a_home_that_nobody_has_is_one_line(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("ANNEAL_CACHE", given)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does without a home
+    with pytest.raises(UserError, match=r"^(ANNEAL_CACHE=~nobody|~/.cache/anneal).*set ANNEAL_CACHE to a folder, or"):
+        disk.folder()

@@ -48,6 +48,23 @@ def test_a_trial_leaves_everything_as_it_was(runs: Runs) -> None:
     assert batch_size.made_up(run, 3).images.shape == (3, 3, 96, 96)
 
 
+def test_a_trial_makes_the_optimizers_state_under_a_scaler_that_would_skip(runs: Runs, monkeypatch) -> None:
+    """The first gradients under fp16 overflow: a scaler lowers its factor and takes no step."""
+    run = made(runs, "--optim adamw")
+    run.dtype = torch.float16
+    plain, sizes = Session.step, []
+
+    def step(self: Session) -> None:
+        for p in self.model.parameters():
+            p.grad.fill_(torch.inf)
+        plain(self)
+        sizes.append(sum(value.numel() for state in self.optimizer.state.values() for value in state.values()))
+
+    monkeypatch.setattr(Session, "step", step)
+    assert batch_size.fits(run, 1)
+    assert min(sizes) >= 2 * sum(p.numel() for p in run.model.parameters())
+
+
 def test_a_trial_that_runs_out_is_a_no(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(runs)
     plain = Session.gradient

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +18,8 @@ from training import options, start
 from training.accelerate import compile_model
 from utils import checkpoint
 from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
@@ -40,6 +46,31 @@ def test_the_compiler_makes_kernels() -> None:
     expected = module(inputs)
     compile_model(module, "default", torch.device("cpu"))
     torch.testing.assert_close(module(inputs), expected)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path) -> None:
+    """In a process of its own, as torch looks for a compiler once."""
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o755)
+    code = """if True:
+        import torch
+        from training.accelerate import compile_model
+        from utils.errors import UserError
+        module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.SiLU())
+        compile_model(module, "default", torch.device("cpu"))
+        try:
+            module(torch.randn(3, 8))
+        except UserError as error:
+            print(error)
+    """
+    env = os.environ | {"CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("--compile default: torch.compile failed (")
+    assert "C++ compiler" in line
+    assert line.endswith("); repair that, or leave --compile out")
 
 
 def test_copies_and_the_average_are_not_compiled(runs: Runs) -> None:

@@ -139,14 +139,19 @@ def test_one_picture_too_many_is_an_error(runs: Runs) -> None:
 
 
 def test_memory_that_runs_out_while_weights_change_is_an_error(runs: Runs, monkeypatch) -> None:
-    """Half of the weights may have taken the step: no going on."""
+    """Half of the weights may have taken the step: no going on. In the first step there is nothing to go back to."""
     run = make(runs)
 
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(run.optimizer, "step", fail)
-    with pytest.raises(UserError, match=r"^out of memory in step 0, while the weights changed; go on from .*last\.pt"):
+    with pytest.raises(
+        UserError, match=r"^out of memory in step 0, while the weights changed; no checkpoint was .* yet"
+    ):
+        drive(run)
+    run.last.touch()
+    with pytest.raises(UserError, match=r"; the last good checkpoint is .*last\.pt; give a smaller --imgsz"):
         drive(run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from training.snapshots import Snapshots
@@ -54,3 +55,40 @@ def test_memory_given_back_serves_the_next_copy() -> None:
     assert third["b"][0].tolist() == [[3.0] * 2] * 2
     other = snapshots.take({"a": torch.zeros(3), "b": [torch.ones(2, 2)]})  # nothing is spare any more
     assert other["a"].untyped_storage().data_ptr() != place
+
+
+def test_nothing_is_on_the_way_in_main_memory() -> None:
+    snapshots = Snapshots()
+    copy = snapshots.take({"a": torch.ones(3), "e": torch.empty(0)})
+    snapshots.settle(copy)
+    snapshots.give_back(copy)
+    assert copy["a"].tolist() == [1.0] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpus_state_is_copied_beside_what_it_does_next() -> None:
+    """Also twice, in the same pinned memory; taking it waits for nothing and sees no later change."""
+    snapshots, where = Snapshots(), []
+    weight = torch.zeros(1 << 20, device="cuda").view(1 << 10, 1 << 10)
+    big = torch.randn(4096, 4096, device="cuda")
+    for number in range(3):
+        weight.fill_(number)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(50):
+                big @ big  # the copy is asked for long before its turn
+            copy = snapshots.take({"w": weight, "e": torch.empty(0, device="cuda"), "n": torch.tensor(number)})
+            weight.fill_(-1)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        snapshots.settle(copy)
+        assert copy["w"].device.type == "cpu"
+        assert copy["w"].is_pinned()
+        assert copy["w"].shape == weight.shape
+        assert (copy["w"] == number).all()
+        assert int(copy["n"]) == number
+        where.append(copy["w"].data_ptr())
+        snapshots.give_back(copy)
+    assert where == where[:1] * 3
+    assert not snapshots._on_the_way
