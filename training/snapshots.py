@@ -37,8 +37,10 @@ class Snapshots:
         copies = {}
         for kind, originals in tensors.items():
             flat = self._storage(kind, sum(tensor.numel() for tensor in originals))
-            torch._foreach_copy_(_packed(originals, flat), originals)
-            copies[kind] = iter(_packed(originals, self._sent(flat)))
+            packed = _packed(originals, flat)
+            torch._foreach_copy_(packed, originals)
+            sent = self._sent(flat)
+            copies[kind] = iter(packed if sent is flat else _packed(originals, sent))
         return _replaced(value, copies)
 
     def settle(self, copy: Any) -> None:
