@@ -155,15 +155,18 @@ def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Opti
 
 
 def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
-    """Move the run's place to a new batch size: epochs stay what they were, steps are counted anew."""
+    """Move the run's place to a new batch size or other data: epochs stay what they were, steps are counted anew."""
     progress, after = session.progress, session.options.run.batch_size
+    if after == before and session.fingerprint() == state["fingerprint"]:
+        return
+    share = state["step"] / state["schedule"]["steps_per_epoch"] - progress.epoch
+    steps = round(share * session.steps_per_epoch)  # of this epoch
+    progress.step = progress.epoch * session.steps_per_epoch + steps
+    progress.batch = min(steps * session.accumulate, len(session.data.train))
+    what = "the data changed"
     if after != before:
-        share = state["step"] / state["schedule"]["steps_per_epoch"] - progress.epoch
-        steps = round(share * session.steps_per_epoch)  # of this epoch
-        progress.step = progress.epoch * session.steps_per_epoch + steps
-        progress.batch = min(steps * session.accumulate, len(session.data.train))
-        progress.at_once = 0
-        LOGGER.warning(f"batch size {before} becomes {after}: the run goes on, no longer identical")
+        progress.at_once, what = 0, f"batch size {before} becomes {after}"
+    LOGGER.warning(f"{what}: the run goes on, no longer identical")
 
 
 def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:

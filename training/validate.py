@@ -8,7 +8,6 @@ import logging
 import val
 from training.report import Report
 from training.session import Session
-from utils import checkpoint
 from utils.confusion import ConfusionMatrix
 from utils.metrics import Metrics
 from utils.observers import Pictures
@@ -42,10 +41,10 @@ def close_cycle(run: Session, report: Report) -> None:
 def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
     """Validate the best weights once more, with every picture, and mark the run as finished."""
     model = run.ema.model
-    run.writer.wait()
-    if run.best.is_file():
+    best = run.best_weights()
+    if best is not None:
         model = copy.deepcopy(model)
-        model.load_state_dict(checkpoint.load(run.best)["ema"])
+        model.load_state_dict(best)
     matrix = ConfusionMatrix(run.data.classes)
     observers = [matrix, lambda _: run.heed(wishes)]
     if not run.options.run.noplots:
