@@ -38,7 +38,7 @@ class FindOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 where the curve allows no suggestion or memory ran out, 2 for a mistake."""
+    """Run the command line. Returns the exit code: 0, 1 without a suggestion or memory, 2 for a mistake."""
     log.setup()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from training.build import Data
 from training.memory import LastStep
 from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
-from training.progress import Progress
+from training.progress import Progress, place_of
 from training.refused import Refused
 from training.snapshots import Snapshots
 from training.writer import Writer
@@ -224,8 +224,7 @@ class Session:
             group["weight_decay"] = decay  # scaled to the batch, which may have changed
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
-        place = {"at_once": 0} | state  # which files of earlier versions lack
-        self.progress = Progress(**{f.name: place[f.name] for f in fields(Progress)})
+        self.progress = place_of(state)
 
     def losses(self) -> list[float]:
         """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""

@@ -16,13 +16,15 @@ from training import build, folder, graphs
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.find import find_rate, peak_of
-from training.options import Options, import_plugins
+from training.options import Options, check_bounds, import_plugins
+from training.progress import place_of
 from training.session import Session
 from utils import checkpoint
 from utils.device import DTYPES, dtype_name, environment, select_device, select_dtype
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
+MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, RuntimeError, StopIteration)
 MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}
 
 
@@ -103,10 +105,26 @@ def resume(asked: Options, shared: Shared | None = None) -> Session:
     if state.get("kind") != "run":
         raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
     try:
+        _check_whole(state, path)
         return _take_up(path, state, asked, shared)
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint") from error
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except MALFORMED as error:
+        raise _not_whole(path, f"{type(error).__name__}: {error}") from error
+
+
+def _not_whole(path: Path, reason: str) -> UserError:
+    reason = " ".join(reason.split())[:160]
+    return UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint")
+
+
+def _check_whole(state: dict[str, Any], path: Path) -> None:
+    """Raise UserError for options and a place in the run that no run of this program has."""
+    try:
+        check_bounds(Options.from_dict(state["options"], str(path)))
+        place_of(state).check(state["schedule"]["steps_per_epoch"])
+    except UserError as error:
+        raise _not_whole(path, str(error)) from error
 
 
 def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
@@ -123,6 +141,9 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
     if session.progress.finished:
         session.progress.finished, session.progress.extended_at = False, session.progress.epoch
     _rescale(state, session, old["batch_size"])
+    if session.progress.batch > len(session.data.train):
+        raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
+    session.schedule.apply(max(session.progress.step - 1, 0))  # shows what the optimizer's groups lack
     _say_changes(state, session, old["epochs"])
     return accelerate(session)
 

@@ -71,13 +71,16 @@ def test_the_newest_unfinished_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run under"):
         folder.newest_unfinished(tmp_path)
     saved(tmp_path, "done", 50, finished=True)
-    with pytest.raises(UserError, match="all 1 runs under .* are finished; give"):
+    with pytest.raises(UserError, match=r"all 1 runs under .* are finished; give"):
         folder.newest_unfinished(tmp_path)
     older, newer = saved(tmp_path, "older", 10), saved(tmp_path, "newer", 30)
     assert folder.newest_unfinished(tmp_path) == newer
     with folder.lock(tmp_path / "newer"):
         assert folder.newest_unfinished(tmp_path) == older
-        with folder.lock(tmp_path / "older"), pytest.raises(UserError, match="all 3 runs .* finished or being trained"):
+        with (
+            folder.lock(tmp_path / "older"),
+            pytest.raises(UserError, match="finished or being trained"),
+        ):
             folder.newest_unfinished(tmp_path)
     torn = saved(tmp_path, "torn", 40, file="last.previous.pt")
     assert folder.newest_unfinished(tmp_path) == torn
