@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 
+import torch
+
 import val
 from training.report import Report
 from training.session import Session
@@ -30,12 +32,19 @@ def validate(run: Session, wishes: Wishes) -> Metrics | None:
 def close_cycle(run: Session, report: Report) -> None:
     """At the bottom of a learning-rate cycle: keep the EMA weights as cycle{k}.pt and validate them.
 
-    Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109.
+    Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109. The cycle is counted once and has its
+    row, with no figures where memory runs out in the validation: training needs none, and goes on.
     """
     run.progress.cycles += 1
+    run.last_step.keep(run)  # what memory that runs out from here on goes back to
     number = run.progress.cycles
     run.write({run.folder / "weights" / f"cycle{number}.pt": run.weights()})
-    report.cycle(number, val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype))
+    try:
+        metrics = val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype)
+    except torch.OutOfMemoryError:
+        LOGGER.warning(f"cycle {number}: out of memory in its validation; cycles.csv has no figures for it")
+        metrics = None
+    report.cycle(number, metrics)
 
 
 def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
