@@ -8,8 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from schedulers.range_test import RangeTest, plot_range_test, write_csv
 from training import options, start
+from training.ending import OUT_OF_MEMORY
 from training.find import find_rate
 from training.options import Options
 from utils import log
@@ -35,7 +38,7 @@ class FindOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 where the curve allows no suggestion, 2 for a mistake."""
+    """Run the command line. Returns the exit code: 0, 1 without a suggestion or memory, 2 for a mistake."""
     log.setup()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -53,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         LOGGER.error(str(error))
         return 2
+    except torch.OutOfMemoryError:
+        LOGGER.error(OUT_OF_MEMORY)
+        return 1
     except KeyboardInterrupt:
         return 130
     write_csv(result, folder / "lr_find.csv")

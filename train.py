@@ -10,48 +10,39 @@ import sys
 from collections.abc import Sequence
 
 from data.shared import Shared
-from training import folder, options, start
+from training import ending, folder, options, start
 from training.memory import enough_memory
 from training.report import Report
 from training.session import Session
 from training.validate import close_cycle, finish, validate
 from utils import log
-from utils.errors import UserError
 from utils.metrics import Metrics
-from utils.signals import Interrupted, Wishes
+from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
 
 
 def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 when the disk refused, 2 for a mistake, 128 + signal.
+    """Run the command line. Returns the exit code: 0, 1 when disk or memory refused, 2 for a mistake, 128 + signal.
 
     `shared` holds the data that earlier runs of this process read.
     """
     log.setup()
+    resume, run = "", None
     try:
         asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
-        run = start.resume(asked, shared) if asked.run.resume else start.new(asked, shared)
-        with folder.lock(run.folder), run.writer, Wishes() as wishes:
-            if not asked.run.resume:
+        resume = asked.run.resume
+        run = start.resume(asked, shared) if resume else start.new(asked, shared)
+        with folder.lock(run.folder), Wishes() as wishes, run.writer:
+            if not resume:
                 folder.clear(run.folder)
             log.setup(run.folder / "train.log")
             fit(run, wishes)
         for error in run.save_errors.values():
             LOGGER.error(error)
         return 1 if run.save_errors else 0
-    except UserError as error:
-        LOGGER.error(str(error))
-        return 2
-    except OSError as error:  # what a run cannot begin without
-        LOGGER.error(f"{error.filename or 'the run'}: {error.strerror or error}; make room or choose another --project")
-        return 1
-    except KeyboardInterrupt:  # before the run took over the signals
-        LOGGER.warning("stopped before the first step; nothing to resume")
-        return 130
-    except Interrupted as interrupted:
-        LOGGER.warning(f"stopped by {interrupted}; go on with: python train.py --resume {run.last}")
-        return 128 + interrupted.signum
+    except ending.CAUSES as error:
+        return ending.tell(error, run, resume)
 
 
 def fit(run: Session, wishes: Wishes) -> Metrics | None:

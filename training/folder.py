@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 from pathlib import Path
 from typing import IO
@@ -12,6 +14,7 @@ from utils.errors import UserError
 from utils.files import previous
 from utils.folders import numbered
 
+LOGGER = logging.getLogger("anneal")
 LEFT = (
     *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
     *(f"{name}.csv" for name in ("results", "lr", "cycles", "lr_find")),
@@ -35,19 +38,46 @@ def clear(folder: Path) -> None:
 
 
 def lock(folder: Path) -> IO:
-    """Hold the folder for this process until the returned file closes. A second process is refused."""
+    """Hold the folder for this process until the returned file closes. A second process is refused.
+
+    Where the file system cannot lock, that is said, and the folder is not held.
+    """
     handle = open(folder / ".lock", "a+")  # noqa: SIM115  (held open for the life of the run)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        held = _held_by_another(handle)
+    except OSError as error:
+        reason = error.strerror or error
+        LOGGER.warning(f"{folder}: cannot be locked here ({reason}); going on, see that no second process trains in it")
+        return handle
+    if held:
         handle.close()
-        raise UserError(f"{folder}: another process is training here; wait for it, or choose another --name") from None
+        raise UserError(f"{folder}: another process is training here; wait for it, or choose another --name")
     os.ftruncate(handle.fileno(), 0)
     handle.write(f"{os.getpid()}\n")
     handle.flush()
     for torn in (folder / "weights").glob(".*.tmp"):  # what a killed process was writing
         torn.unlink()
     return handle
+
+
+def _held_by_another(handle: IO) -> bool:
+    """Whether another process holds the lock of this file; else this one does, until the file closes."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):  # a network file system without locks, say
+            raise
+        return True
+    return False
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process is training in a folder, as far as can be told."""
+    try:
+        with open(folder / ".lock", "r+") as handle:
+            return _held_by_another(handle)
+    except OSError:
+        return False
 
 
 def find_checkpoint(resume: str, project: str) -> Path:
@@ -63,13 +93,24 @@ def find_checkpoint(resume: str, project: str) -> Path:
 
 
 def newest_unfinished(project: Path) -> Path:
-    """The newest last.pt under `project` whose run has epochs left. Raises UserError where there is none."""
-    found = sorted(project.rglob("weights/last.pt"), key=lambda p: p.stat().st_mtime, reverse=True)
+    """The last.pt of the run under `project` that was saved last, of those with epochs left that nobody trains now.
+
+    Only its older generation, last.previous.pt, need be there. Raises UserError where there is none.
+    """
+    saved: dict[Path, float] = {}
+    for name in ("last.pt", previous("last.pt").name):
+        for path in project.rglob(f"weights/{name}"):
+            saved[path.with_name("last.pt")] = max(saved.get(path.with_name("last.pt"), 0), path.stat().st_mtime)
+    found = sorted(saved, key=saved.__getitem__, reverse=True)
     for path in found:
+        if is_locked(path.parent.parent):
+            continue
         try:
-            if not checkpoint.load(path)["finished"]:
+            if not checkpoint.facts(path)["finished"]:
                 return path
         except (UserError, KeyError):
             continue
-    what = f"all {len(found)} runs under {project} are finished" if found else f"there is no run under {project}"
+    trained = sum(is_locked(path.parent.parent) for path in found)
+    finished = f"all {len(found)} runs under {project} are finished" + " or being trained" * bool(trained)
+    what = finished if found else f"there is no run under {project}"
     raise UserError(f"--resume: {what}; give --resume PATH --epochs N to extend one")

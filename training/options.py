@@ -35,6 +35,7 @@ LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "imgsz", "nbs"), 1),
     **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps"), 0),
 }
+LARGEST = 1 << 15  # pixels of a side
 UNUSED_HYP = {
     "iou_t": "the anchors are matched by anchor_t",
     "anchors": "a layout has three anchors a head",
@@ -184,7 +185,8 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
     if run.hyp:
         hyp = _merge(hyp, given, run.hyp)
     options = Options(run, hyp, given)
-    _check(options)
+    check_bounds(options)
+    _check_idle(options)
     return options, rest
 
 
@@ -234,11 +236,14 @@ def _file_rate(value: Any, path: Path) -> float | str:
         raise UserError(f"{place(path, 'lr0')}: lr0: {error}") from None
 
 
-def _check(options: Options) -> None:
+def check_bounds(options: Options) -> None:
+    """Raise UserError for values that no run can have."""
     run, hyp = options.run, options.hyp
     for name, lowest in LOWEST.items():
         if getattr(run, name) != "auto" and not getattr(run, name) >= lowest:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be at least {lowest}")
+    if run.imgsz > LARGEST:
+        raise UserError(f"--imgsz {run.imgsz}: must be at most {LARGEST}")
     if any(layer < 0 for layer in run.freeze):
         raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: layers are numbered from 0")
     for field in dataclasses.fields(Hyp):
@@ -250,7 +255,6 @@ def _check(options: Options) -> None:
             raise UserError(f"{name} is {getattr(hyp, name)}; it must be under 1")
     if isinstance(hyp.lr0, float | int) and hyp.lr0 == 0:
         raise UserError("lr0 is 0, which trains nothing; give a positive rate")
-    _check_idle(options)
 
 
 def _check_idle(options: Options) -> None:

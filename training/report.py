@@ -112,12 +112,13 @@ class Report:
         found = "" if metrics is None else f"  mAP50 {metrics.map50:.4f}  mAP50-95 {metrics.map:.4f}"
         LOGGER.info(f"epoch {number + 1}/{run.epochs}  {losses}{found}  lr {rates[1][0]:.3g}")
 
-    def cycle(self, number: int, metrics: Metrics) -> None:
+    def cycle(self, number: int, metrics: Metrics | None) -> None:
         """One row of cycles.csv for the learning-rate cycle that ended with the step just done."""
         step = self.run.progress.step
         row = {"cycle": number, "step": step, "epoch": step / self.run.steps_per_epoch, **scores(metrics)}
         self.run.attempt(self.cycles.path, lambda: self.cycles.append(row))
-        LOGGER.info(f"cycle {number} ended at step {step}  mAP50 {metrics.map50:.4f}  weights/cycle{number}.pt")
+        found = "" if metrics is None else f"  mAP50 {metrics.map50:.4f}"
+        LOGGER.info(f"cycle {number} ended at step {step}{found}  weights/cycle{number}.pt")
 
     def __enter__(self) -> Report:
         return self

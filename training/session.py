@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from training.build import Data
 from training.memory import LastStep
 from training.meter import LossMeter, NonFiniteLoss
 from training.options import Options
+from training.progress import Progress, place_of
+from training.refused import Refused
 from training.snapshots import Snapshots
 from training.writer import Writer
 from utils import checkpoint
@@ -31,21 +33,6 @@ from utils.metrics import Metrics
 from utils.signals import Interrupted, Wishes
 
 LOGGER = logging.getLogger("anneal")
-
-
-@dataclass
-class Progress:
-    """How far a run has come: what a resume starts from."""
-
-    epoch: int = 0
-    batch: int = 0  # batches done of this epoch
-    step: int = 0  # optimizer steps done
-    cycles: int = 0  # learning-rate cycles ended
-    best_fitness: float = -1.0
-    best_epoch: int = 0
-    extended_at: int = 0  # epochs done when a finished run was extended: patience counts from there
-    finished: bool = False
-    at_once: int = 0  # pictures that memory holds at a time, where a batch was too many; 0: whole batches
 
 
 @dataclass
@@ -74,6 +61,7 @@ class Session:
         self.before_save: Callable[[], None] = lambda: None
         self.writer = Writer()
         self.snapshots = Snapshots()
+        self.refused = Refused()
 
     @property
     def epochs(self) -> int:
@@ -132,11 +120,11 @@ class Session:
     def group_is_complete(self) -> bool:
         """Whether the batches since the last step make a step: `accumulate` of them, or the epoch's tail."""
         done = self.progress.batch
-        return done % self.accumulate == 0 or done == len(self.data.train)
+        return done % self.accumulate == 0 or done >= len(self.data.train)
 
     def epoch_is_complete(self) -> bool:
         """Whether all batches of the epoch are done."""
-        return self.progress.batch == len(self.data.train)
+        return self.progress.batch >= len(self.data.train)
 
     def end_epoch(self, metrics: Metrics | None) -> None:
         """Judge the epoch, keep its weights where they are the best so far or due, and save where the run stands."""
@@ -236,8 +224,7 @@ class Session:
             group["weight_decay"] = decay  # scaled to the batch, which may have changed
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
-        place = {"at_once": 0} | state  # which files of earlier versions lack
-        self.progress = Progress(**{f.name: place[f.name] for f in fields(Progress)})
+        self.progress = place_of(state)
 
     def losses(self) -> list[float]:
         """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""
@@ -277,16 +264,30 @@ class Session:
 
     def _write(self, copies: dict[Path, dict[str, Any]]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
-        for path, copy in copies.items():
+        waiting = {path: copy for path, copy in self.refused.take().items() if path not in copies}
+        for copy in copies.values():
             self.snapshots.settle(copy)
-            self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last))
-            self.snapshots.give_back(copy)
+        for path, copy in (waiting | copies).items():  # in order: a last.pt never names a best epoch before it is there
+            if self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last)):
+                if path in copies:  # the others' memory is their own
+                    self.snapshots.give_back(copy)
+            elif (lost := self.refused.keep(path, copy)) is not None:
+                LOGGER.warning(f"{lost}: given up, since newer files wait for the disk too")
 
-    def attempt(self, path: Path, write: Callable[[], None]) -> None:
-        """Write a file. A disk that refuses is said and remembered until it takes the file; training goes on."""
+    def attempt(self, path: Path, write: Callable[[], None]) -> bool:
+        """Write a file: whether the disk took it. If not, that is said and remembered until it does."""
         try:
             write()
             self.save_errors.pop(path, None)
+            return True
         except OSError as error:
             self.save_errors[path] = f"{path}: could not be saved ({error.strerror or error})"
             LOGGER.warning(f"{self.save_errors[path]}; training goes on and tries again at the next save")
+            return False
+
+    def best_weights(self) -> dict[str, Any] | None:
+        """The EMA weights of the best epoch: best.pt's, or those that wait for the disk; None without."""
+        self.writer.wait()
+        if self.best in self.refused.copies:
+            return self.refused.copies[self.best]["ema"]
+        return checkpoint.load(self.best)["ema"] if self.best.is_file() else None

@@ -16,13 +16,15 @@ from training import build, folder, graphs
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.find import find_rate, peak_of
-from training.options import Options, import_plugins
+from training.options import Options, check_bounds, import_plugins
+from training.progress import place_of
 from training.session import Session
 from utils import checkpoint
 from utils.device import DTYPES, dtype_name, environment, select_device, select_dtype
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
+MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, RuntimeError, StopIteration)
 MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}
 
 
@@ -103,10 +105,26 @@ def resume(asked: Options, shared: Shared | None = None) -> Session:
     if state.get("kind") != "run":
         raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
     try:
+        _check_whole(state, path)
         return _take_up(path, state, asked, shared)
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint") from error
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except MALFORMED as error:
+        raise _not_whole(path, f"{type(error).__name__}: {error}") from error
+
+
+def _not_whole(path: Path, reason: str) -> UserError:
+    reason = " ".join(reason.split())[:160]
+    return UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint")
+
+
+def _check_whole(state: dict[str, Any], path: Path) -> None:
+    """Raise UserError for options and a place in the run that no run of this program has."""
+    try:
+        check_bounds(Options.from_dict(state["options"], str(path)))
+        place_of(state).check(state["schedule"]["steps_per_epoch"])
+    except UserError as error:
+        raise _not_whole(path, str(error)) from error
 
 
 def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
@@ -123,6 +141,9 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
     if session.progress.finished:
         session.progress.finished, session.progress.extended_at = False, session.progress.epoch
     _rescale(state, session, old["batch_size"])
+    if session.progress.batch > len(session.data.train):
+        raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
+    session.schedule.apply(max(session.progress.step - 1, 0))  # shows what the optimizer's groups lack
     _say_changes(state, session, old["epochs"])
     return accelerate(session)
 
@@ -155,15 +176,18 @@ def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Opti
 
 
 def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
-    """Move the run's place to a new batch size: epochs stay what they were, steps are counted anew."""
+    """Move the run's place to a new batch size or other data: epochs stay what they were, steps are counted anew."""
     progress, after = session.progress, session.options.run.batch_size
+    if after == before and session.fingerprint() == state["fingerprint"]:
+        return
+    share = state["step"] / state["schedule"]["steps_per_epoch"] - progress.epoch
+    steps = round(share * session.steps_per_epoch)  # of this epoch
+    progress.step = progress.epoch * session.steps_per_epoch + steps
+    progress.batch = min(steps * session.accumulate, len(session.data.train))
+    what = "the data changed"
     if after != before:
-        share = state["step"] / state["schedule"]["steps_per_epoch"] - progress.epoch
-        steps = round(share * session.steps_per_epoch)  # of this epoch
-        progress.step = progress.epoch * session.steps_per_epoch + steps
-        progress.batch = min(steps * session.accumulate, len(session.data.train))
-        progress.at_once = 0
-        LOGGER.warning(f"batch size {before} becomes {after}: the run goes on, no longer identical")
+        progress.at_once, what = 0, f"batch size {before} becomes {after}"
+    LOGGER.warning(f"{what}: the run goes on, no longer identical")
 
 
 def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:

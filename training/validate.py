@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 
+import torch
+
 import val
 from training.report import Report
 from training.session import Session
-from utils import checkpoint
 from utils.confusion import ConfusionMatrix
 from utils.metrics import Metrics
 from utils.observers import Pictures
@@ -31,21 +32,28 @@ def validate(run: Session, wishes: Wishes) -> Metrics | None:
 def close_cycle(run: Session, report: Report) -> None:
     """At the bottom of a learning-rate cycle: keep the EMA weights as cycle{k}.pt and validate them.
 
-    Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109.
+    Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109. The cycle is counted once and has its
+    row, with no figures where memory runs out in the validation: training needs none, and goes on.
     """
     run.progress.cycles += 1
+    run.last_step.keep(run)  # what memory that runs out from here on goes back to
     number = run.progress.cycles
     run.write({run.folder / "weights" / f"cycle{number}.pt": run.weights()})
-    report.cycle(number, val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype))
+    try:
+        metrics = val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype)
+    except torch.OutOfMemoryError:
+        LOGGER.warning(f"cycle {number}: out of memory in its validation; cycles.csv has no figures for it")
+        metrics = None
+    report.cycle(number, metrics)
 
 
 def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
     """Validate the best weights once more, with every picture, and mark the run as finished."""
     model = run.ema.model
-    run.writer.wait()
-    if run.best.is_file():
+    best = run.best_weights()
+    if best is not None:
         model = copy.deepcopy(model)
-        model.load_state_dict(checkpoint.load(run.best)["ema"])
+        model.load_state_dict(best)
     matrix = ConfusionMatrix(run.data.classes)
     observers = [matrix, lambda _: run.heed(wishes)]
     if not run.options.run.noplots:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 import val
+from benchmarks.compare import differences
 from models.load import load_detector
 from schedulers import build
 from tests.trainer import Runs, at_step, rows, send
@@ -49,6 +51,32 @@ def test_each_cycle_leaves_weights_and_a_row(policy, flags, options, runs: Runs,
     last = table[-1], rows(runs.run() / "results.csv")[-1]
     for name in ("metrics/mAP_0.5", "val/box_loss", "val/obj_loss"):
         assert last[0][name] == last[1][name]
+
+
+def test_memory_that_runs_out_in_a_cycles_validation(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Of the first of three cycles: each is counted once, has its own weights and its row, and nothing else differs."""
+    flags = "--lr-policy sgdr --lr-arg cycles=3 t_mult=1"
+    assert runs(flags, nbs=2, epochs=1) == 0
+    evaluate, calls = val.evaluate, []
+
+    def run_out(*args, **options):
+        calls.append(args)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return evaluate(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(val, "evaluate", run_out)
+        assert runs(flags, nbs=2, epochs=1) == 0
+    assert "cycle 1: out of memory in its validation" in capsys.readouterr().out
+    plain, found = (rows(runs.run(name) / "cycles.csv") for name in ("exp", "exp2"))
+    assert [(row["cycle"], row["step"]) for row in found] == [(row["cycle"], row["step"]) for row in plain]
+    assert len(found) == 3
+    assert np.isnan(found[0]["metrics/mAP_0.5"])
+    assert found[1:] == plain[1:]
+    for name in ("cycle1.pt", "cycle2.pt", "cycle3.pt", "last.pt"):
+        one, two = (checkpoint.load(runs.run(run) / "weights" / name) for run in ("exp", "exp2"))
+        assert not [line for line in differences(one, two) if not line.startswith(".options.run.name")], name
 
 
 def test_a_policy_without_cycles_leaves_none(runs: Runs) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from training import folder
+from utils import checkpoint
 from utils.errors import UserError
 
 
@@ -41,3 +45,45 @@ def test_clearing_leaves_what_is_not_a_runs(tmp_path: Path) -> None:
     folder.clear(tmp_path)
     assert [name for name in ours if (tmp_path / name).exists()] == []
     assert [name for name in theirs if not (tmp_path / name).exists()] == []
+
+
+def test_a_file_system_without_locks_is_said_and_taken(tmp_path: Path, monkeypatch, caplog) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with folder.lock(tmp_path):
+        pass
+    assert f"{tmp_path}: cannot be locked here (No locks available)" in caplog.text
+    assert not folder.is_locked(tmp_path)
+
+
+def saved(project: Path, name: str, at: int, finished: bool = False, file: str = "last.pt") -> Path:
+    """A run's checkpoint, as far as finding it goes, written at a time."""
+    path = project / name / "weights" / file
+    path.parent.mkdir(parents=True)
+    checkpoint.save(path, {"kind": "run", "finished": finished})
+    os.utime(path, (at, at))
+    return path.with_name("last.pt")
+
+
+def test_the_newest_unfinished_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run under"):
+        folder.newest_unfinished(tmp_path)
+    saved(tmp_path, "done", 50, finished=True)
+    with pytest.raises(UserError, match=r"all 1 runs under .* are finished; give"):
+        folder.newest_unfinished(tmp_path)
+    older, newer = saved(tmp_path, "older", 10), saved(tmp_path, "newer", 30)
+    assert folder.newest_unfinished(tmp_path) == newer
+    with folder.lock(tmp_path / "newer"):
+        assert folder.newest_unfinished(tmp_path) == older
+        with (
+            folder.lock(tmp_path / "older"),
+            pytest.raises(UserError, match="finished or being trained"),
+        ):
+            folder.newest_unfinished(tmp_path)
+    torn = saved(tmp_path, "torn", 40, file="last.previous.pt")
+    assert folder.newest_unfinished(tmp_path) == torn
+    assert checkpoint.load(torn)["kind"] == "run"
+    torn.write_bytes(b"cut")
+    assert folder.newest_unfinished(tmp_path) == torn

@@ -160,6 +160,25 @@ def test_other_data_is_refused(runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_
     assert runs.resume(runs.run(), "--force") == 0
 
 
+@pytest.mark.parametrize(("step", "kept"), [(STEPS, 3), (STEPS + 1, 3), (STEPS, 10)])
+def test_fewer_pictures_end_too(runs: Runs, monkeypatch, tmp_path: Path, step: int, kept: int, capsys) -> None:
+    """6 batches become 2 or 5: the place in the epoch is a place among those."""
+    shutil.copytree(runs.faces.parent / "faces", tmp_path / "pictures")
+    yaml = tmp_path / "elsewhere.yaml"
+    yaml.write_text(runs.faces.read_text().replace(str(runs.faces.parent / "faces"), str(tmp_path / "pictures")))
+    with monkeypatch.context() as patch:
+        at_step(patch, step, send(signal.SIGTERM))
+        assert runs(data=yaml) == 143
+    for picture in sorted((tmp_path / "pictures" / "images" / "train").iterdir())[kept:]:
+        picture.unlink()
+    assert runs.resume(runs.run(), "--force") == 0
+    assert "the data changed: the run goes on, no longer identical" in capsys.readouterr().out
+    state = checkpoint.load(runs.run() / "weights" / "last.pt")
+    per_epoch = state["schedule"]["steps_per_epoch"]
+    assert per_epoch == (1 if kept == 3 else 2)
+    assert (state["epoch"], state["step"], state["finished"]) == (3, 3 * per_epoch, True)
+
+
 def test_flags_that_cannot_change_are_refused_by_name(whole: Path, capsys, module_runs: Runs) -> None:
     for words, named in (
         ("--lr0 0.1", "--lr0"),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 import errno
+from pathlib import Path
 
 import pytest
 import torch
 
+import train
 from benchmarks.compare import differences
 from tests.trainer import Runs, is_finite, set_nan
 from training import options, start
 from training.meter import NonFiniteLoss
+from training.refused import MOST
 from training.session import Session
+from utils import checkpoint
+from utils.signals import Wishes
 
 
 @pytest.fixture
@@ -122,3 +127,67 @@ def test_what_the_disk_refuses_is_remembered_until_it_takes_it(make, capsys) -> 
     assert run.save_errors == {path: f"{path}: could not be saved (No space left on device)"}
     run.attempt(path, lambda: None)
     assert not run.save_errors
+
+
+def refuse_at_first(patch: pytest.MonkeyPatch, times: dict[str, int]) -> list[str]:
+    """A disk that refuses files of these names so many times. Returns the names in the order of the attempts."""
+    save, seen = checkpoint.save, []
+
+    def refusing(path: Path, state: dict, **options) -> None:
+        seen.append(path.name)
+        if seen.count(path.name) <= times.get(path.name, 0):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(path, state, **options)
+
+    patch.setattr(checkpoint, "save", refusing)
+    return seen
+
+
+def test_a_best_epoch_that_the_disk_refused_once_is_there_in_the_end(make, monkeypatch, capsys) -> None:
+    """Of one class something is found; no epoch after the first is better. The same run without a refusal agrees."""
+    flags = "--single-cls --save-period 2 --warmup-epochs 0.5"
+    plain = make(flags, epochs=3)
+    train.fit(plain, Wishes())
+    plain.writer.wait()
+    seen = refuse_at_first(monkeypatch, {"best.pt": 1, "epoch2.pt": 1})
+    run = make(flags, epochs=3)
+    train.fit(run, Wishes())
+    run.writer.wait()
+    assert "best.pt" in seen
+    assert seen.count("epoch2.pt") == 2
+    assert not run.save_errors
+    assert not run.refused.copies
+    for name in ("best.pt", "epoch2.pt"):
+        one, two = (checkpoint.load(r.folder / "weights" / name) for r in (plain, run))
+        assert not differences(one, two), name
+
+
+def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) -> None:
+    run = make()
+    assert run.best_weights() is None
+    run.write({run.best: run.weights()})
+    old = {name: value.clone() for name, value in run.best_weights().items()}
+    seen = refuse_at_first(monkeypatch, {"best.pt": 2})
+    with torch.no_grad():
+        next(run.ema.model.parameters()).add_(1)
+    new = dict(copy.deepcopy(run.ema.model.state_dict()))
+    run.write({run.best: run.weights()})
+    with torch.no_grad():
+        next(run.ema.model.parameters()).add_(1)
+    for saves in range(3):
+        assert not differences(new, dict(run.best_weights())), saves
+        run.save()
+    assert differences(old, dict(run.best_weights()))
+    assert seen == ["best.pt", "best.pt", "last.pt", "best.pt", "last.pt", "last.pt"]
+    assert not differences(new, dict(checkpoint.load(run.best)["ema"]))
+
+
+def test_a_disk_that_stays_full_does_not_fill_the_memory(make, monkeypatch) -> None:
+    run = make()
+    names = [f"epoch{k}.pt" for k in range(1, MOST + 3)]
+    refuse_at_first(monkeypatch, dict.fromkeys((*names, "best.pt"), 1000))
+    for path in (run.best, *(run.last.with_name(name) for name in names)):
+        run.write({path: run.weights()})
+    run.writer.wait()
+    assert [path.name for path in run.refused.copies] == ["best.pt", *names[-MOST:]]
+    assert len(run.save_errors) == len(names) + 1  # what was given up is an error in the end too

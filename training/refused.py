@@ -1,0 +1,43 @@
+"""Copies that the disk refused, until it takes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+MOST = 4  # of files that a number tells apart: a disk that stays full must not fill the memory too
+
+
+class Refused:
+    """What is to be written at the next save again: the newest copy of each file, the oldest refusal first."""
+
+    def __init__(self) -> None:
+        self.copies: dict[Path, Any] = {}
+
+    def keep(self, path: Path, copy: Any) -> Path | None:
+        """Remember a copy, in main memory. Returns the file that is given up for it, if one is."""
+        self.copies[path] = in_main_memory(copy)
+        numbered = [known for known in self.copies if re.search(r"[0-9]$", known.stem)]
+        if len(numbered) <= MOST:
+            return None
+        del self.copies[numbered[0]]
+        return numbered[0]
+
+    def take(self) -> dict[Path, Any]:
+        """All of them, which are then no longer remembered."""
+        copies, self.copies = self.copies, {}
+        return copies
+
+
+def in_main_memory(value: Any) -> Any:
+    """Nested dictionaries, lists and tuples with their tensors on the CPU."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: in_main_memory(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(in_main_memory(item) for item in value)
+    return value
