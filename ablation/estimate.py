@@ -32,7 +32,7 @@ def tell(study: Study) -> int:
         return 0
     seconds, basis = from_finished(study)
     if seconds is None:
-        seconds, basis = from_steps(todo[0])
+        seconds, basis = from_steps(todo[0], str(study.definition.common.get("device", "auto")))
     epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
     LOGGER.info(f"about {duration(seconds * epochs)} one after the other: {epochs} epochs of {seconds:.3g} s, {basis}")
     return 0
@@ -47,9 +47,11 @@ def from_finished(study: Study) -> tuple[float | None, str]:
     return statistics.median(r.seconds / r.facts["epoch"] for r in known), f"as in the {len(known)} finished runs"
 
 
-def from_steps(cell: Cell) -> tuple[float, str]:
-    """Seconds an epoch by a few real steps of a run; validation counts as a forward pass of its pictures."""
+def from_steps(cell: Cell, device: str) -> tuple[float, str]:
+    """Seconds an epoch by a few real steps of a run, on the first device of a list; validation counts as a forward
+    pass of its pictures."""
     asked = cell.asked
+    asked.run.device = device.split(",")[0].strip()
     asked.hyp.lr0 = None if asked.hyp.lr0 == "find" else asked.hyp.lr0
     session = start.prepare(asked)
     session.model.train()

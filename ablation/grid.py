@@ -111,12 +111,13 @@ def useful(common: dict[str, Any], point: dict[str, Any], used: set[str]) -> dic
     }
     given = {}
     for name, value in common.items():
-        if (name in idle and name not in point) or (name == "device" and "," in value):  # workers are given theirs
+        if name in idle and name not in point:
             continue
         if name in owned:
             value = [pair for pair in value if key_of(pair) in owned[name]]
         used.update(" ".join(said) for said in _sayings(name, value))
-        given[name] = value
+        if name != "device" or "," not in value:  # workers are given theirs
+            given[name] = value
     return given | {name: value for name, value in point.items() if name != "variant"}
 
 

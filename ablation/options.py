@@ -44,6 +44,13 @@ class Asked:
 
 def parse(argv: Sequence[str] | None = None) -> Asked:
     """Read the command line and the study file. Raises UserError."""
+    asked = _parse(argv)
+    if asked.study.ray and "," in asked.device:
+        raise UserError(f"--device {asked.device} with --ray: Ray places the runs on all GPUs; leave --device out")
+    return asked
+
+
+def _parse(argv: Sequence[str] | None) -> Asked:
     argv = list(sys.argv[1:] if argv is None else argv)
     options.import_plugins(options.plugins_of(argv))
     lists, left = split(argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +13,7 @@ from utils.errors import UserError
 from utils.files import previous
 from utils.folders import numbered
 
+LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
 LEFT = (
     *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
     *(f"{name}.csv" for name in ("results", "lr", "cycles", "lr_find")),
@@ -37,11 +39,17 @@ def clear(folder: Path) -> None:
 def lock(folder: Path) -> IO:
     """Hold the folder for this process until the returned file closes. A second process is refused."""
     handle = open(folder / ".lock", "a+")  # noqa: SIM115  (held open for the life of the run)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        raise UserError(f"{folder}: another process is training here; wait for it, or choose another --name") from None
+    until = time.monotonic() + LOOKING
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > until:
+                handle.close()
+                remedy = "wait for it, or choose another --name"
+                raise UserError(f"{folder}: another process is training here; {remedy}") from None
+            time.sleep(0.01)
     os.ftruncate(handle.fileno(), 0)
     handle.write(f"{os.getpid()}\n")
     handle.flush()

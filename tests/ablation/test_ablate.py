@@ -15,6 +15,13 @@ from tests.ablation.studies import STUDY, child, statuses, study, table, words
 from tests.trainer import Runs, interrupt, wait_for
 
 GRID = "--lr-policy linear,sgdr"
+FAULTY = """
+import optimizers
+
+@optimizers.register("faulty", lr=0.01, weight_decay=0.0)
+def faulty(groups, lr: float, momentum: float):
+    raise RuntimeError("out of order")
+"""
 
 
 @pytest.mark.slow
@@ -71,6 +78,23 @@ def test_a_failing_run_is_recorded_and_the_rest_goes_on(runs: Runs, capsys: pyte
     assert len(records.read(failed).sessions) == 2
 
 
+@pytest.mark.slow
+def test_a_fault_in_one_run_leaves_the_next_alone(runs: Runs) -> None:
+    """The worker ends after a fault; the run after it goes to a new one, at once."""
+    Path("faulty.py").write_text(FAULTY)
+    process = child(words(runs, f"{GRID} --plugin faulty --optim faulty,sgd"), env={"PYTHONPATH": "."})
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 1, said
+    assert statuses() == {
+        "linear-faulty-s0": "failed",
+        "linear-sgd-s0": "finished",
+        "sgdr-faulty-s0": "failed",
+        "sgdr-sgd-s0": "finished",
+    }
+    error = records.read(STUDY / "runs" / "sgdr-faulty-s0").error
+    assert error.endswith("RuntimeError: out of order")
+
+
 def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     for text, says in {
         f"{GRID} --epochs 0": "--epochs 0: must be at least 1",
@@ -84,6 +108,7 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--lr-arg cycles=3": "would do nothing",
         "--study none.yaml": "no such file",
         "--resume none": "goes on with a study as it was defined; give --batch-size",
+        "--ray local --device 0,2": "leave --device out",
         "--data none.yaml": "no data set file 'none.yaml'",
         "--patience 1,x": "invalid int value",
     }.items():
@@ -98,12 +123,20 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
     assert not Path("runs").exists()
 
 
+def test_what_the_disk_refuses_is_one_line(runs: Runs, capsys: pytest.CaptureFixture) -> None:
+    Path("afile").touch()
+    assert study(runs, f"{GRID} --project afile") == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("error: afile/exp: Not a directory; ")
+
+
 def test_a_dry_run_creates_nothing(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     assert study(runs, f"{GRID} --seeds 2 --dry-run") == 0
     said = capsys.readouterr().out
     assert [f"{p}-sgd-s{s}  waiting" in said for p in ("linear", "sgdr") for s in (0, 1)] == [True] * 4
     assert "by 4 steps of linear-sgd-s0" in said
     assert list(Path().iterdir()) == []
+    assert study(runs, f"{GRID} --dry-run", device="cpu,cpu") == 0
+    assert "by 4 steps of linear-sgd-s0" in capsys.readouterr().out
 
 
 def test_a_folder_of_something_else_is_refused(runs: Runs, capsys: pytest.CaptureFixture) -> None:

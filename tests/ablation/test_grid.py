@@ -92,6 +92,13 @@ def test_common_options_go_to_the_runs_that_have_a_use_for_them() -> None:
         assert found.run.optim_arg == (["beta2=0.99"] if rule == "adamw" else [])
 
 
+def test_a_list_of_devices_is_for_the_workers() -> None:
+    several, one = (expand(definition({"seed": [0, 1]}, device=device)) for device in ("0,2", "cpu"))
+    assert names(several) == ["linear-sgd-s0", "linear-sgd-s1"]
+    assert not any("--device" in cell.argv for cell in several)
+    assert all("--device" in cell.argv for cell in one)
+
+
 @pytest.mark.parametrize(
     ("lists", "common", "says"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ablation.view import FAILED, FINISHED, WAITING
 from data.shared import Shared
 from data.store import ImageStore
 from tests.trainer import Runs, assert_identical, wait_for
+from training import folder
+from utils.errors import UserError
 
 OTHER = (".options.run.project", ".options.run.exist_ok", ".options.run.name")
 
@@ -122,6 +125,35 @@ def test_a_finished_checkpoint_beats_a_recorded_failure(runs: Runs) -> None:
     assert record.lr0 == 0.01
 
 
+@pytest.mark.parametrize("left", [None, 1, 2])
+def test_a_finished_run_without_its_table_has_failed(runs: Runs, left: int | None) -> None:
+    assert runs(epochs=2) == 0
+    table = runs.run() / "results.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.unlink()
+    if left is not None:
+        table.write_text("".join(lines[:left]))
+    (runs.run() / "weights" / "best.pt").unlink()  # the last epoch is the one that counts
+    record = records.read(runs.run())
+    assert record.status == FAILED
+    assert record.error.startswith(str(table))
+    assert record.error.endswith(records.REMEDY)
+    assert "\n" not in record.error
+
+
+def test_a_damaged_checkpoint_is_one_line_and_no_fault(runs: Runs) -> None:
+    task = job(runs, "run")
+    last = Path(task["folder"], "weights", "last.pt")
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"PK torn")
+    assert worker.do(task, Shared()) == {"code": 2}
+    said = Path(task["console"]).read_text().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"error: {last}")
+    assert said[0].endswith(records.REMEDY)
+    assert records.read(Path(task["folder"])).error == said[0].removeprefix("error: ")
+
+
 @pytest.mark.parametrize(("kept", "epoch"), [(True, 2), (False, 3)])
 def test_the_metrics_are_those_of_the_best_weights(tmp_path: Path, kept: bool, epoch: int) -> None:
     """With --nosave there are no best weights: the last ones were validated."""
@@ -135,6 +167,31 @@ def test_the_metrics_are_those_of_the_best_weights(tmp_path: Path, kept: bool, e
     e = epoch - 1
     scores = {"precision": f"0.{e}1", "recall": f"0.{e}2", "mAP50": f"0.{e}3", "mAP50-95": f"0.{e}4"}
     assert found == {name: float(text) for name, text in scores.items()} | {"best_epoch": epoch, "epochs": 3}
+
+
+def test_looking_at_a_folder_does_not_keep_a_run_out(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    enough = threading.Event()
+
+    def look() -> None:
+        while not enough.is_set():
+            records.is_held(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(200):
+            folder.lock(tmp_path).close()
+    finally:
+        enough.set()
+        for looker in lookers:
+            looker.join()
+    with folder.lock(tmp_path):
+        assert records.is_held(tmp_path)
+        with pytest.raises(UserError, match="another process is training here"):
+            folder.lock(tmp_path)
+    assert not records.is_held(tmp_path)
 
 
 def test_a_session_that_was_killed_before_its_first_checkpoint_counts_nothing(tmp_path: Path) -> None:
