@@ -11,14 +11,13 @@ from typing import Any
 import optimizers
 import schedulers
 from ablation.axes import FIRST, MANNER, fields, flag, label, words
-from ablation.definition import MOST_RUNS, Definition
+from ablation.definition import MOST_RUNS, PLAIN, Definition
 from training import build, options
 from training.options import Options
 from utils.errors import UserError
 from utils.options import key_of
 
 SELECTIVE = ("lr_arg", "optim_arg")  # options whose values go to the policies and optimizers that know them
-PLAIN = "-"  # the variant of the runs that have none
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,10 @@ def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = Non
         given = useful(definition.common, point, used)
         argv = [word for option, value in given.items() for word in words(option, value)]
         cell = Cell(name, {key: point[key] for key in varied}, tuple(argv), _parse(argv, name))
-        same = first.setdefault(repr(cell.identity), name)
-        if same != name or any(other.name == name for other in cells):
-            raise UserError(f"runs {same} and {name} are the same; take one of them out")
+        what = repr(cell.identity)
+        if what in first:
+            raise UserError(f"runs {first[what]} and {name} are the same; take one of them out")
+        first[what] = name
         cells.append(cell)
     for said in [" ".join(said) for name, value in definition.common.items() for said in _sayings(name, value)]:
         if said not in used:

@@ -80,6 +80,8 @@ def test_the_command_line_beats_the_file(file: Path) -> None:
         ("exclude: [optim]", "give a list of settings"),
         ("exclude: [{optm: sgd}]", "did you mean 'optim'?"),
         ("variants: [a]", "must hold"),
+        ("variants: {'-': {mosaic: 0}}", "'-' is no name for one"),
+        ("variants: {'': {mosaic: 0}}", "'' is no name for one"),
         ("variants: {a: 1}", "variant a: must hold"),
         ("variants: {a: {seed: 1}}", "seed cannot vary"),
         ("runs: {}", "unknown key 'runs'"),

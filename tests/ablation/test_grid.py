@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ import schedulers
 from ablation.axes import split
 from ablation.definition import Definition, seeds
 from ablation.grid import Cell, expand, points
+from ablation.study import plan
+from ablation.tables import results
+from tests.trainer import ROOT
 from training import options
 from utils.errors import UserError
 
@@ -129,6 +134,30 @@ def test_runs_keep_their_names_when_an_axis_is_added() -> None:
         "linear-sgd-s1-lr0=0.003": 0.003,
         "linear-sgd-s1": 0.01,
     }
+
+
+def test_names_that_collide_are_numbered_and_tables_tell_them_apart(tmp_path: Path) -> None:
+    nets = [str(tmp_path / folder / "net.yaml") for folder in ("m1", "m2")]
+    for net in nets:
+        Path(net).parent.mkdir()
+        shutil.copy(ROOT / "models" / "yolov5n.yaml", net)
+    made = definition({"cfg": nets, "lr0": [0.0100000001, 0.0100000002]})
+    made.variants = {"a b": {"mosaic": 0.0}, "a_b": {"mosaic": 0.5}}
+    study = plan(made, tmp_path / "study", "")
+    assert len({cell.name for cell in study.cells}) == len(study.cells) == 12
+    first = "linear-sgd-s0-cfg=net-lr0=0.0100000001"
+    assert names(study.cells)[:4:2] == [first, f"{first}-2"]
+    rows = [tuple(row[name] for name in ("cfg", "lr0", "variant")) for row in map(dict, results(study))]
+    assert len(set(rows)) == 12
+    again = expand(made, {cell.name: cell.identity for cell in study.cells})
+    assert names(again) == names(study.cells)
+
+
+def test_variants_that_are_the_same_run_are_refused_whatever_they_are_called() -> None:
+    made = definition()
+    made.variants = {"a b": {"mosaic": 0.0}, "a_b": {"mosaic": 0.0}}
+    with pytest.raises(UserError, match="are the same; take one of them out"):
+        expand(made)
 
 
 def test_comma_lists_are_split_from_the_rest() -> None:

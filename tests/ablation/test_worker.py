@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,20 @@ def test_runs_leave_nothing_to_those_after_them(runs: Runs, hand: LocalHand) -> 
 
 @pytest.mark.slow
 def test_pictures_are_decoded_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    fill = ImageStore._fill
-    monkeypatch.setattr(ImageStore, "_fill", lambda store, *rest: (made.append(store.size), fill(store, *rest)))
+    """And those of other sizes are let go of before: no more are in memory than of one run by itself."""
+    made, there, fill = [], weakref.WeakSet(), ImageStore._fill
+
+    def note(store: ImageStore, *rest: Any) -> None:
+        there.add(store)
+        made.append((store.size, len(there)))
+        fill(store, *rest)
+
+    monkeypatch.setattr(ImageStore, "_fill", note)
     shared = Shared()
-    for seed, size in ((0, 64), (1, 64), (2, 96), (3, 64)):
+    for seed, size in ((0, 64), (1, 64), (2, 96), (3, 64), (4, 64)):
         assert worker.do(job(runs, f"s{seed}", seed=seed, imgsz=size, epochs=1), shared)["code"] == 0
-    assert made == [64, 64, 96, 96]  # training and validation, for each size
+    assert [size for size, _ in made] == [64, 64, 96, 96, 64, 64]  # training and validation
+    assert max(number for _, number in made) == 2
 
 
 @pytest.mark.slow
@@ -141,13 +149,13 @@ def test_a_finished_run_without_its_table_has_failed(runs: Runs, left: int | Non
     assert "\n" not in record.error
 
 
-def test_a_damaged_checkpoint_is_one_line_and_no_fault(runs: Runs) -> None:
+def test_a_damaged_checkpoint_is_one_line_and_no_fault(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     task = job(runs, "run")
     last = Path(task["folder"], "weights", "last.pt")
     last.parent.mkdir(parents=True)
     last.write_bytes(b"PK torn")
     assert worker.do(task, Shared()) == {"code": 2}
-    said = Path(task["console"]).read_text().splitlines()
+    said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"error: {last}")
     assert said[0].endswith(records.REMEDY)
