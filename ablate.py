@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = "" if asked.resume else shlex.join(["python", "ablate.py", *argv])
         planned = study.plan(asked.definition, asked.folder, command)
         if asked.study.dry_run:
-            return estimate.tell(planned)
+            return estimate.tell(planned, asked.device, asked.study)
         planned.look_at_data()
         kind, where = (RayCrew, (asked.study.ray,)) if asked.study.ray else (LocalCrew, ())
         workers = kind(*where, asked.device, asked.study.per_gpu, planned.folder / "workers.log")

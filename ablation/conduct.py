@@ -163,17 +163,21 @@ class Conductor:
 
 def left(study: Study, retry_failed: bool) -> list[Cell]:
     """The runs to do, repeats last: a study that is stopped early has every cell once. Failures only where asked."""
-    todo = []
-    seeds = study.definition.grid["seed"]
-    for cell in sorted(study.cells, key=lambda cell: seeds.index(cell.settings["seed"])):
-        status = study.record(cell).status
-        if status == FAILED and retry_failed:
+    todo = undone(study, retry_failed)
+    for cell in todo:
+        if study.record(cell).status == FAILED:
             records.forgive(study.folder_of(cell))
             if rates.wanted(cell):
                 _forgive_rate(rates.place(study.folder, cell), cell)
-        if status != FINISHED and (status != FAILED or retry_failed):
-            todo.append(cell)
     return todo
+
+
+def undone(study: Study, retry_failed: bool) -> list[Cell]:
+    """What `left` returns; changes nothing."""
+    seeds = study.definition.grid["seed"]
+    over = (FINISHED,) if retry_failed else (FINISHED, FAILED)
+    found = [cell for cell in study.cells if study.record(cell).status not in over]
+    return sorted(found, key=lambda cell: seeds.index(cell.settings["seed"]))
 
 
 def _forgive_rate(place: Path, cell: Cell) -> None:

@@ -14,7 +14,7 @@ from ablation.axes import FIRST, MANNER, fields, flag, label, words
 from ablation.definition import MOST_RUNS, PLAIN, Definition
 from training import build, options
 from training.options import Options
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 from utils.options import key_of
 
 SELECTIVE = ("lr_arg", "optim_arg")  # options whose values go to the policies and optimizers that know them
@@ -35,17 +35,22 @@ class Cell:
         return {
             name: value
             for name, value in (vars(self.asked.run) | vars(self.asked.hyp)).items()
-            if name not in MANNER and value != _default(name)
+            if name not in MANNER and value != default(name)
         }
 
 
-def _default(name: str) -> Any:
+def default(name: str) -> Any:
+    """An option's value where it is not given."""
     field = fields()[name]
     return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def points(definition: Definition) -> Iterator[dict[str, Any]]:
-    """The settings of every run in the grid's order, those of the variants after the plain ones."""
+    """The settings of every run in the grid's order, those of the variants after the plain ones.
+
+    Raises UserError at the end for a line of `exclude` that fits no run.
+    """
+    idle = list(range(len(definition.exclude)))
     for variant, bundle in ({PLAIN: {}} | definition.variants).items():
         axes = {name: [bundle[name]] if name in bundle else values for name, values in definition.grid.items()}
         extra = {name: value for name, value in bundle.items() if name not in axes}
@@ -53,12 +58,23 @@ def points(definition: Definition) -> Iterator[dict[str, Any]]:
             point = dict(zip(axes, values, strict=True)) | extra
             point |= {"variant": variant} if definition.variants else {}
             whole = definition.common | point
-            if not any(all(whole.get(n, _at(n)) in v for n, v in rule.items()) for rule in definition.exclude):
+            fits = [all(whole.get(n, _at(n)) in v for n, v in rule.items()) for rule in definition.exclude]
+            idle = [i for i in idle if not fits[i]]
+            if not any(fits):
                 yield point
+    for i in idle:
+        raise UserError(_unfit(definition.exclude[i], [PLAIN, *definition.variants]))
+
+
+def _unfit(rule: dict[str, Any], variants: list[str]) -> str:
+    said = ", ".join(f"{name}: {' or '.join(map(str, values))}" for name, values in rule.items())
+    unknown = next((name for name in rule.get("variant", []) if name not in variants), None)
+    remedy = "take it out" if unknown is None else f"variant '{unknown}': {nearest(unknown, variants)}"
+    return f"exclude {{{said}}} fits no run of this study; {remedy}"
 
 
 def _at(name: str) -> Any:
-    return PLAIN if name == "variant" else _default(name)
+    return PLAIN if name == "variant" else default(name)
 
 
 def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = None) -> list[Cell]:

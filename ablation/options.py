@@ -67,6 +67,9 @@ def _parse(argv: Sequence[str] | None) -> Asked:
         lists = lists | {"seed": definitions.seeds(study.seeds, "--seeds")}
     for name in sorted(set(lists) & set(given)):
         raise UserError(f"{flag(name)} is given as a list and again as one value; give it once")
+    for variant, bundle in found.variants.items():
+        for name in [name for name in bundle if name in given or name in lists]:
+            raise UserError(f"{flag(name)}: variant {variant} of {study.study} sets it too; give it in one of the two")
     own = {"project", "name", "resume"}
     found.override(lists, {name: value for name, value in given.items() if name not in own})
     found.complete()

@@ -51,6 +51,8 @@ def test_a_study_its_tables_and_its_growth(runs: Runs, capsys: pytest.CaptureFix
     assert ablate.main(["report", str(STUDY)]) == 0
 
     capsys.readouterr()
+    assert study(runs, f"{GRID} --seeds 2 --warmup-momentum 0.8 --dry-run") == 0  # its default, spelled out
+    assert "4 runs, 0 to do" in capsys.readouterr().out
     for wrong, says in {
         f"{GRID} --seeds 1": "leaves out 2 of its runs, such as linear-sgd-s1",
         f"{GRID} --seeds 2 --epochs 2": "--epochs was 1 in this study and is 2 now",
@@ -73,6 +75,11 @@ def test_a_failing_run_is_recorded_and_the_rest_goes_on(runs: Runs, capsys: pyte
     capsys.readouterr()
     assert study(runs, grid, epochs=2) == 1
     assert ", 0 to do" in capsys.readouterr().out
+    assert study(runs, f"{grid} --dry-run", epochs=2) == 0
+    assert ", 0 to do" in capsys.readouterr().out
+    assert study(runs, f"{grid} --dry-run --retry-failed", epochs=2) == 0
+    assert ", 1 to do" in capsys.readouterr().out
+    assert statuses()["linear-sgd-s0-lr0=1e+30"] == "failed"
     assert ablate.main(["--resume", str(STUDY), "--retry-failed"]) == 1
     assert ", 1 to do" in capsys.readouterr().out
     assert len(records.read(failed).sessions) == 2
@@ -135,8 +142,10 @@ def test_a_dry_run_creates_nothing(runs: Runs, capsys: pytest.CaptureFixture) ->
     assert [f"{p}-sgd-s{s}  waiting" in said for p in ("linear", "sgdr") for s in (0, 1)] == [True] * 4
     assert "by 4 steps of linear-sgd-s0" in said
     assert list(Path().iterdir()) == []
-    assert study(runs, f"{GRID} --dry-run", device="cpu,cpu") == 0
-    assert "by 4 steps of linear-sgd-s0" in capsys.readouterr().out
+    assert study(runs, f"{GRID} --dry-run --per-gpu 2", device="cpu,cpu") == 0
+    said = capsys.readouterr().out
+    assert "2 at once" in said
+    assert "by 4 steps of linear-sgd-s0" in said
 
 
 def test_a_folder_of_something_else_is_refused(runs: Runs, capsys: pytest.CaptureFixture) -> None:

@@ -58,6 +58,12 @@ def test_the_command_line_beats_the_file(file: Path) -> None:
     assert asked.folder == Path("runs/ablate/exp")
 
 
+@pytest.mark.parametrize("flags", [["--lr-arg", "t_mult=3"], ["--lr-policy", "linear"], ["--lr-policy", "linear,clr"]])
+def test_a_flag_that_a_variant_sets_is_refused(file: Path, flags: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{flags[0]}: variant twice of .* sets it too"):
+        options.parse(["--study", str(file), *flags])
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -63,13 +63,27 @@ def test_other_axes_follow_and_are_named() -> None:
 def test_what_is_excluded_is_left_out_and_nothing_else(policies, rules, excluded) -> None:
     made = definition({"lr_policy": policies, "optim": rules, "seed": [0, 1]})
     made.exclude = [{name: [value] for name, value in rule.items()} for rule in excluded]
-    found = [tuple(point.values()) for point in points(made)]
+
+    def fits(rule: dict[str, Any], point: dict[str, Any]) -> bool:
+        return all(point[name] == value for name, value in rule.items())
 
     def is_out(point: dict[str, Any]) -> bool:
-        return any(all(point[name] == value for name, value in rule.items()) for rule in excluded)
+        return any(fits(rule, point) for rule in excluded)
 
     whole = [{"lr_policy": p, "optim": o, "seed": s} for p, o, s in itertools.product(policies, rules, (0, 1))]
+    if not all(any(fits(rule, point) for point in whole) for rule in excluded):
+        with pytest.raises(UserError, match="fits no run of this study; take it out"):
+            list(points(made))
+        return
+    found = [tuple(point.values()) for point in points(made)]
     assert found == [tuple(point.values()) for point in whole if not is_out(point)]
+
+
+def test_an_exclusion_of_an_unknown_variant_names_the_nearest() -> None:
+    made = definition()
+    made.variants, made.exclude = {"twice": {"mosaic": 0.0}}, [{"variant": ["twise"]}]
+    with pytest.raises(UserError, match=r"exclude {variant: twise} fits no run .* did you mean 'twice'\?"):
+        expand(made)
 
 
 def test_a_variant_replaces_the_axes_it_sets_and_is_crossed_with_the_others() -> None:
