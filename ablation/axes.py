@@ -106,6 +106,8 @@ def split(argv: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
         if name in lists:
             raise UserError(f"{said} is given twice; give all its values in one list")
         lists[name] = [item for item in text.split(",") if item]
+        if not lists[name]:
+            raise UserError(f"{said} {text}: names no value; give one or more, with commas between them")
         del words[: 0 if equals else 1]
     return lists, left
 

@@ -117,6 +117,7 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--resume none": "goes on with a study as it was defined; give --batch-size",
         "--ray local --device 0,2": "leave --device out",
         "--data none.yaml": "no data set file 'none.yaml'",
+        "--optim ,": "--optim ,: names no value",
         "--patience 1,x": "invalid int value",
     }.items():
         assert study(runs, text) == 2, text

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ablation import records, worker
+from ablation.cluster import Keeper
 from ablation.crew import LocalHand, Place
 from ablation.view import FAILED, FINISHED, WAITING
 from data.shared import Shared
@@ -119,6 +120,17 @@ def test_a_stop_is_not_lost_while_a_worker_starts(runs: Runs, hand: LocalHand) -
     hand.interrupt()
     assert hand.answer()["code"] == 130
     assert records.read(Path("study", "runs", "run")).status == WAITING
+
+
+@pytest.mark.slow
+def test_a_stop_that_comes_before_its_job_is_kept_for_it(runs: Runs, tmp_path: Path) -> None:
+    """What Ray's actor does, which hears of both on threads of their own."""
+    keeper = Keeper(Place("cpu"), tmp_path / "workers.log", str(Path.cwd()))
+    try:
+        keeper.interrupt()
+        assert keeper.do(job(runs, "run", epochs=500, patience=0))["code"] == 130
+    finally:
+        keeper.close()
 
 
 def test_a_finished_checkpoint_beats_a_recorded_failure(runs: Runs) -> None:
