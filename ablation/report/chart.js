@@ -232,6 +232,6 @@ const Curves = (() => {
     });
   }
 
-  return { data, canvas, state, dark, cellsWithCurves, panels, build, extent, draw, number,
+  return { data, canvas, state, dark, cellsWithCurves, panels, marks, build, extent, draw, number,
     all: () => [...curves.rate, ...curves.metric] };
 })();
