@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ablation.cluster import RayCrew
 from ablation.crew import LocalCrew
 from ablation.progress import Screen
 from ablation.study import Study
-from ablation.view import FAILED
+from ablation.view import FAILED, FINISHED
 from utils import log
 from utils.errors import UserError
 from utils.signals import Wishes
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = "" if asked.resume else shlex.join(["python", "ablate.py", *argv])
         planned = study.plan(asked.definition, asked.folder, command)
         if asked.study.dry_run:
-            return estimate.tell(planned)
+            return estimate.tell(planned, asked.device, asked.study)
         planned.look_at_data()
         kind, where = (RayCrew, (asked.study.ray,)) if asked.study.ray else (LocalCrew, ())
         workers = kind(*where, asked.device, asked.study.per_gpu, planned.folder / "workers.log")
@@ -47,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         LOGGER.error(str(error))
         return 2
+    except OSError as error:  # a folder that cannot be made, a full disk
+        what = error.filename or "the study"
+        LOGGER.error(f"{what}: {error.strerror or error}; make room or choose another --project")
+        return 1
     except KeyboardInterrupt:
         LOGGER.warning("stopped before the first run; nothing was begun")
         return 130
@@ -60,23 +65,26 @@ def carry_out(planned: Study, workers: conduct.Crew, wishes: Wishes, retry_faile
         conduct.Conductor(planned, workers, Screen(planned), wishes, todo).run()
     finally:
         workers.close()
-    failed = summarise(planned)
+    states = summarise(planned)
     if wishes.stop:
         LOGGER.warning(f"stopped; go on with: python ablate.py --resume {planned.folder}")
         return 128 + wishes.stop
-    if failed:
-        LOGGER.warning(f"{failed} of {len(planned.cells)} runs failed; try them again with --retry-failed")
-    return 1 if failed else 0
+    if states[FAILED]:
+        LOGGER.warning(f"{states[FAILED]} of {len(planned.cells)} runs failed; try them again with --retry-failed")
+    undone = len(planned.cells) - states[FAILED] - states[FINISHED]
+    if undone:
+        LOGGER.warning(f"{undone} of {len(planned.cells)} runs are left; python ablate.py --resume {planned.folder}")
+    return 1 if states[FAILED] or undone else 0
 
 
-def summarise(planned: Study) -> int:
-    """Write tables, hyper-parameters for TensorBoard and the report. Returns how many runs failed."""
+def summarise(planned: Study) -> Counter[str]:
+    """Write tables, hyper-parameters for TensorBoard and the report. Returns how many runs stand how."""
     tables.write(planned)
     view = planned.view()
     hparams.write(view)
     ablation.report.write(view)
     LOGGER.info(f"tables and report are in {planned.folder}; curves: tensorboard --logdir {planned.folder}")
-    return sum(run.status == FAILED for run in view.runs)
+    return Counter(run.status for run in view.runs)
 
 
 def report(words: Sequence[str]) -> int:

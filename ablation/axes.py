@@ -73,10 +73,18 @@ def typed(name: str, value: Any, where: str) -> Any:
 def label(value: Any) -> str:
     """A value as a part of a file's name and of a table: short, without slashes."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
     if isinstance(value, list | tuple):
         return "+".join(map(label, value))
     return Path(str(value)).stem if "/" in str(value) else str(value)
+
+
+def labels(values: Sequence[Any]) -> list[str]:
+    """Values of an axis as a table shows them; those whose label is another's too are written out."""
+    of: dict[str, set[str]] = {}
+    for value in values:
+        of.setdefault(label(value), set()).add(repr(value))
+    return [label(value) if len(of[label(value)]) == 1 else str(value) for value in values]
 
 
 def split(argv: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -98,6 +106,8 @@ def split(argv: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
         if name in lists:
             raise UserError(f"{said} is given twice; give all its values in one list")
         lists[name] = [item for item in text.split(",") if item]
+        if not lists[name]:
+            raise UserError(f"{said} {text}: names no value; give one or more, with commas between them")
         del words[: 0 if equals else 1]
     return lists, left
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,14 +24,20 @@ class Keeper:
     def __init__(self, place: Place, log: Path, cwd: str) -> None:
         os.chdir(cwd)
         self.hand = LocalHand(place, log)
+        self.lock, self.stopped = threading.Lock(), False
 
     def do(self, job: dict[str, Any]) -> dict[str, Any]:
-        self.hand.begin(job)
+        with self.lock:
+            self.hand.begin(job)
+            if self.stopped:
+                self.hand.interrupt()
         return self.hand.answer()
 
     def interrupt(self) -> None:
-        """Runs beside `do`, on a thread of its own."""
-        self.hand.interrupt()
+        """Runs beside `do`, on a thread of its own, and may come before it: then it stops the job that comes."""
+        with self.lock:
+            self.stopped = True
+            self.hand.interrupt()
 
     def close(self) -> None:
         self.hand.close()

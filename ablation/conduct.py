@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -17,6 +18,7 @@ from ablation.view import FAILED, FINISHED
 from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
+ATTEMPTS = 3  # at a run whose worker is told to stop by somebody else
 TICK = 0.5  # seconds between two looks at signals and at the screen
 
 
@@ -53,6 +55,7 @@ class Conductor:
     def __post_init__(self) -> None:
         self.at_work: dict[Hand, Task] = {}
         self.parked: set[Hand] = set()  # until another run on their GPU has ended
+        self.stops: Counter[Path] = Counter()  # by somebody else, of the run or range test with that console
         self.peak = 0.0  # GB that the run finished last had set aside
 
     def run(self) -> None:
@@ -119,8 +122,10 @@ class Conductor:
         if answer.get("full") or (answer.get("memory") and neighbours):
             self.parked |= {hand} if neighbours else set()
             self._put_back(task)
-        elif answer.get("code", 1) >= 128 or (self.wishes.stop and answer.get("died")):
+        elif self.wishes.stop and (answer.get("died") or answer.get("code", 1) >= 128):
             return  # stopped: its folder says how far it came
+        elif answer.get("code", 1) >= 128 and self._may_go_on(task):
+            self._put_back(task)
         elif task.rate:
             self._settle_rate(task, answer)
         else:
@@ -129,6 +134,11 @@ class Conductor:
                 self._fail(task.cell, _why(task, answer))
             else:
                 self._ended(task.cell, record)
+
+    def _may_go_on(self, task: Task) -> bool:
+        """Whether a task that a signal from outside stopped, not this study's end, is tried again."""
+        self.stops[task.console] += 1
+        return self.stops[task.console] < ATTEMPTS
 
     def _put_back(self, task: Task) -> None:
         if task.rate is None:
@@ -153,17 +163,21 @@ class Conductor:
 
 def left(study: Study, retry_failed: bool) -> list[Cell]:
     """The runs to do, repeats last: a study that is stopped early has every cell once. Failures only where asked."""
-    todo = []
-    seeds = study.definition.grid["seed"]
-    for cell in sorted(study.cells, key=lambda cell: seeds.index(cell.settings["seed"])):
-        status = study.record(cell).status
-        if status == FAILED and retry_failed:
+    todo = undone(study, retry_failed)
+    for cell in todo:
+        if study.record(cell).status == FAILED:
             records.forgive(study.folder_of(cell))
             if rates.wanted(cell):
                 _forgive_rate(rates.place(study.folder, cell), cell)
-        if status != FINISHED and (status != FAILED or retry_failed):
-            todo.append(cell)
     return todo
+
+
+def undone(study: Study, retry_failed: bool) -> list[Cell]:
+    """What `left` returns; changes nothing."""
+    seeds = study.definition.grid["seed"]
+    over = (FINISHED,) if retry_failed else (FINISHED, FAILED)
+    found = [cell for cell in study.cells if study.record(cell).status not in over]
+    return sorted(found, key=lambda cell: seeds.index(cell.settings["seed"]))
 
 
 def _forgive_rate(place: Path, cell: Cell) -> None:

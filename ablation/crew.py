@@ -84,7 +84,8 @@ class LocalHand:
 
     def interrupt(self) -> None:
         """Ask for the run under way to be saved and stopped."""
-        self._write(None)
+        if self._process is not None:
+            self._write(None)
 
     def _write(self, job: dict[str, Any] | None) -> None:
         with contextlib.suppress(OSError):  # it has just died: `answer` will say so
@@ -114,24 +115,28 @@ class LocalHand:
         return self._process.stdout
 
     def answer(self) -> dict[str, Any]:
-        """The answer to the job, or that the worker died and how. Waits for it."""
+        """The answer to the job, or that the worker died and how. Waits for it, and for the end of a broken worker."""
         line = self._process.stdout.readline()
         if line.endswith("\n"):
-            return json.loads(line)
+            found = json.loads(line)
+            if found.get("broken"):  # a moment from its end: the next job must not go to it
+                self.close()
+            return found
         code = self._process.wait()
         return DIED | {"how": f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"}
 
     def close(self) -> None:
-        """End the process."""
-        if self._process is None:
+        """End the process; the next job starts another."""
+        ending, self._process = self._process, None
+        if ending is None:
             return
         try:
-            self._process.stdin.close()
-            self._process.wait(CLOSING)
+            ending.stdin.close()
+            ending.wait(CLOSING)
         except (OSError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+            ending.kill()
+            ending.wait()
+        ending.stdout.close()
 
 
 class LocalCrew:

@@ -15,6 +15,7 @@ from utils.safe_yaml import load_yaml, place
 KEYS = ("data", "seeds", "grid", "exclude", "variants", "common")
 RECORDED = ("command", "runs", "seen")  # what the study itself adds to its own file
 MOST_RUNS = 10_000
+PLAIN = "-"  # the variant of the runs that have none
 
 
 @dataclass
@@ -116,6 +117,8 @@ def _settings(values: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _bundle(name: Any, values: Any, path: Path) -> dict[str, Any]:
     where = f"{path}: variant {name}"
+    if str(name) in ("", PLAIN):
+        raise UserError(f"{path}: variants: '{name}' is no name for one ('{PLAIN}' is what the plain runs are called)")
     if not isinstance(values, dict):
         raise UserError(f"{where}: must hold 'option: value' lines")
     bundle = _settings(values, where)

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 import torch
 
+from ablation import conduct
+from ablation.crew import places_of
 from ablation.grid import Cell
+from ablation.options import StudyOptions
 from ablation.progress import duration
 from ablation.study import Study
 from ablation.view import FINISHED
@@ -22,19 +25,21 @@ LOGGER = logging.getLogger("anneal")
 STEPS = 4  # batches that are timed, after one that is not
 
 
-def tell(study: Study) -> int:
+def tell(study: Study, device: str, asked: StudyOptions) -> int:
     """Print every run with its state, and the estimate. Returns the exit code."""
     for cell in study.cells:
         LOGGER.info(f"{cell.name}  {study.record(cell).status}")
-    todo = [cell for cell in study.cells if study.record(cell).status != FINISHED]
+    todo = conduct.undone(study, asked.retry_failed)
     LOGGER.info(f"{len(study.cells)} runs, {len(todo)} to do")
     if not todo:
         return 0
     seconds, basis = from_finished(study)
     if seconds is None:
-        seconds, basis = from_steps(todo[0])
+        seconds, basis = from_steps(todo[0], device)
     epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
-    LOGGER.info(f"about {duration(seconds * epochs)} one after the other: {epochs} epochs of {seconds:.3g} s, {basis}")
+    hands = 1 if asked.ray else min(len(places_of(device, asked.per_gpu)), len(todo))
+    manner = "one after the other" if hands == 1 else f"{hands} at once, if that slows none down"
+    LOGGER.info(f"about {duration(seconds * epochs / hands)} {manner}: {epochs} epochs of {seconds:.3g} s, {basis}")
     return 0
 
 
@@ -47,9 +52,11 @@ def from_finished(study: Study) -> tuple[float | None, str]:
     return statistics.median(r.seconds / r.facts["epoch"] for r in known), f"as in the {len(known)} finished runs"
 
 
-def from_steps(cell: Cell) -> tuple[float, str]:
-    """Seconds an epoch by a few real steps of a run; validation counts as a forward pass of its pictures."""
+def from_steps(cell: Cell, device: str) -> tuple[float, str]:
+    """Seconds an epoch by a few real steps of a run, on the first device of a list; validation counts as a forward
+    pass of its pictures."""
     asked = cell.asked
+    asked.run.device = device.split(",")[0].strip()
     asked.hyp.lr0 = None if asked.hyp.lr0 == "find" else asked.hyp.lr0
     session = start.prepare(asked)
     session.model.train()

@@ -11,14 +11,13 @@ from typing import Any
 import optimizers
 import schedulers
 from ablation.axes import FIRST, MANNER, fields, flag, label, words
-from ablation.definition import MOST_RUNS, Definition
+from ablation.definition import MOST_RUNS, PLAIN, Definition
 from training import build, options
 from training.options import Options
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 from utils.options import key_of
 
 SELECTIVE = ("lr_arg", "optim_arg")  # options whose values go to the policies and optimizers that know them
-PLAIN = "-"  # the variant of the runs that have none
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,22 @@ class Cell:
         return {
             name: value
             for name, value in (vars(self.asked.run) | vars(self.asked.hyp)).items()
-            if name not in MANNER and value != _default(name)
+            if name not in MANNER and value != default(name)
         }
 
 
-def _default(name: str) -> Any:
+def default(name: str) -> Any:
+    """An option's value where it is not given."""
     field = fields()[name]
     return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def points(definition: Definition) -> Iterator[dict[str, Any]]:
-    """The settings of every run in the grid's order, those of the variants after the plain ones."""
+    """The settings of every run in the grid's order, those of the variants after the plain ones.
+
+    Raises UserError at the end for a line of `exclude` that fits no run.
+    """
+    idle = list(range(len(definition.exclude)))
     for variant, bundle in ({PLAIN: {}} | definition.variants).items():
         axes = {name: [bundle[name]] if name in bundle else values for name, values in definition.grid.items()}
         extra = {name: value for name, value in bundle.items() if name not in axes}
@@ -54,12 +58,23 @@ def points(definition: Definition) -> Iterator[dict[str, Any]]:
             point = dict(zip(axes, values, strict=True)) | extra
             point |= {"variant": variant} if definition.variants else {}
             whole = definition.common | point
-            if not any(all(whole.get(n, _at(n)) in v for n, v in rule.items()) for rule in definition.exclude):
+            fits = [all(whole.get(n, _at(n)) in v for n, v in rule.items()) for rule in definition.exclude]
+            idle = [i for i in idle if not fits[i]]
+            if not any(fits):
                 yield point
+    for i in idle:
+        raise UserError(_unfit(definition.exclude[i], [PLAIN, *definition.variants]))
+
+
+def _unfit(rule: dict[str, Any], variants: list[str]) -> str:
+    said = ", ".join(f"{name}: {' or '.join(map(str, values))}" for name, values in rule.items())
+    unknown = next((name for name in rule.get("variant", []) if name not in variants), None)
+    remedy = "take it out" if unknown is None else f"variant '{unknown}': {nearest(unknown, variants)}"
+    return f"exclude {{{said}}} fits no run of this study; {remedy}"
 
 
 def _at(name: str) -> Any:
-    return PLAIN if name == "variant" else _default(name)
+    return PLAIN if name == "variant" else default(name)
 
 
 def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = None) -> list[Cell]:
@@ -83,9 +98,10 @@ def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = Non
         given = useful(definition.common, point, used)
         argv = [word for option, value in given.items() for word in words(option, value)]
         cell = Cell(name, {key: point[key] for key in varied}, tuple(argv), _parse(argv, name))
-        same = first.setdefault(repr(cell.identity), name)
-        if same != name or any(other.name == name for other in cells):
-            raise UserError(f"runs {same} and {name} are the same; take one of them out")
+        what = repr(cell.identity)
+        if what in first:
+            raise UserError(f"runs {first[what]} and {name} are the same; take one of them out")
+        first[what] = name
         cells.append(cell)
     for said in [" ".join(said) for name, value in definition.common.items() for said in _sayings(name, value)]:
         if said not in used:
@@ -111,12 +127,13 @@ def useful(common: dict[str, Any], point: dict[str, Any], used: set[str]) -> dic
     }
     given = {}
     for name, value in common.items():
-        if (name in idle and name not in point) or (name == "device" and "," in value):  # workers are given theirs
+        if name in idle and name not in point:
             continue
         if name in owned:
             value = [pair for pair in value if key_of(pair) in owned[name]]
         used.update(" ".join(said) for said in _sayings(name, value))
-        given[name] = value
+        if name != "device" or "," not in value:  # workers are given theirs
+            given[name] = value
     return given | {name: value for name, value in point.items() if name != "variant"}
 
 

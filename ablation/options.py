@@ -44,6 +44,13 @@ class Asked:
 
 def parse(argv: Sequence[str] | None = None) -> Asked:
     """Read the command line and the study file. Raises UserError."""
+    asked = _parse(argv)
+    if asked.study.ray and "," in asked.device:
+        raise UserError(f"--device {asked.device} with --ray: Ray places the runs on all GPUs; leave --device out")
+    return asked
+
+
+def _parse(argv: Sequence[str] | None) -> Asked:
     argv = list(sys.argv[1:] if argv is None else argv)
     options.import_plugins(options.plugins_of(argv))
     lists, left = split(argv)
@@ -60,6 +67,9 @@ def parse(argv: Sequence[str] | None = None) -> Asked:
         lists = lists | {"seed": definitions.seeds(study.seeds, "--seeds")}
     for name in sorted(set(lists) & set(given)):
         raise UserError(f"{flag(name)} is given as a list and again as one value; give it once")
+    for variant, bundle in found.variants.items():
+        for name in [name for name in bundle if name in given or name in lists]:
+            raise UserError(f"{flag(name)}: variant {variant} of {study.study} sets it too; give it in one of the two")
     own = {"project", "name", "resume"}
     found.override(lists, {name: value for name, value in given.items() if name not in own})
     found.complete()

@@ -84,8 +84,10 @@ class Ranking:
 
 
 def text(value: Any) -> str:
-    """A setting as it is shown."""
-    return f"{value:g}" if isinstance(value, float) else "-" if value is None else str(value)
+    """A setting as it is shown: different ones differently."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return "-" if value is None else str(value)
 
 
 def axes(runs: Sequence[RunView]) -> list[str]:

@@ -18,6 +18,7 @@ from utils.tracker import read_csv
 
 CONSOLE = "console.txt"
 LAST_LINES = 12
+REMEDY = "remove the run's folder, which is then trained anew"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def read(folder: Path) -> Record:
         facts = last_facts(folder)
         if facts and facts["finished"]:
             return Record(FINISHED, facts, final_metrics(folder, facts), sessions)
+    except OSError as missing:
+        error = f"{missing.filename or folder}: {missing.strerror or missing}; {REMEDY}"
     except (UserError, KeyError, IndexError) as unreadable:
         error = str(unreadable)
     error = _json(folder / "failed.json", {}).get("error", "") or error
@@ -64,14 +67,21 @@ def read(folder: Path) -> Record:
 def last_facts(folder: Path) -> dict[str, Any]:
     """The plain values of a run's last.pt; empty where the run has none. Raises UserError for a damaged one."""
     last = folder / "weights" / "last.pt"
-    return checkpoint.facts(last) if last.exists() or previous(last).exists() else {}
+    try:
+        return checkpoint.facts(last) if last.exists() or previous(last).exists() else {}
+    except UserError as error:
+        raise UserError(f"{error}; or {REMEDY}") from None
 
 
 def final_metrics(folder: Path, facts: dict[str, Any]) -> dict[str, float]:
-    """The validation metrics of a finished run's best weights, as its results.csv has them."""
-    rows = read_csv(folder / "results.csv")
+    """The validation metrics of a finished run's best weights, as its results.csv has them. Raises UserError where
+    it has not."""
+    table = folder / "results.csv"
+    rows = read_csv(table)
     best = facts["best_epoch"] if (folder / "weights" / "best.pt").exists() else facts["epoch"]
-    row = next(row for row in rows if row["epoch"] == best - 1)
+    row = next((row for row in rows if row["epoch"] == best - 1), None)
+    if row is None:
+        raise UserError(f"{table}: has no row of epoch {best - 1}; {REMEDY}")
     scores = {name: row[column] for name, column in zip(METRICS, COLUMNS, strict=True)}
     return scores | {"best_epoch": best, "epochs": facts["epoch"]}
 
@@ -129,7 +139,7 @@ def is_held(folder: Path) -> bool:
     """Whether a process is training in a run's folder."""
     try:
         with open(folder / ".lock", "rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that look do not take each other for a run
     except FileNotFoundError:
         return False
     except OSError:

@@ -17,7 +17,7 @@ from ablation import definition as definitions
 from ablation import rates, records
 from ablation.axes import MANNER, fields, flag
 from ablation.definition import Definition
-from ablation.grid import Cell, expand, notes
+from ablation.grid import Cell, default, expand, notes
 from ablation.records import Record
 from ablation.view import FINISHED, RunView, StudyView
 from data.datasets import load_dataset
@@ -155,8 +155,8 @@ def _check_common(folder: Path, before: Definition, asked: Definition) -> None:
     for name in {**before.common, **asked.common}:
         if name in MANNER or name in asked.grid or name in before.grid:
             continue
-        was, now = (d.common.get(name, "its default") for d in (before, asked))
-        if was != now:
+        if before.common.get(name, default(name)) != asked.common.get(name, default(name)):
+            was, now = (d.common.get(name, "its default") for d in (before, asked))
             remedy = f"give a list that holds both values as an axis ({flag(name)} A,B), or choose another --name"
             raise UserError(f"{folder}: {flag(name)} was {was} in this study and is {now} now; {remedy}")
 

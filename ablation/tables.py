@@ -7,7 +7,7 @@ import datetime
 import io
 from typing import Any
 
-from ablation.axes import FIRST, MANNER, label
+from ablation.axes import FIRST, MANNER, label, labels
 from ablation.study import Study
 from ablation.view import FINISHED, METRICS, RUNNING, WAITING
 from utils.files import write_atomic
@@ -27,11 +27,12 @@ def results(study: Study) -> list[dict[str, Any]]:
     bundled = [name for bundle in study.definition.variants.values() for name in bundle]
     given = [name for name in study.definition.common if name not in MANNER]
     others = [n for n in dict.fromkeys([*bundled, *ALWAYS, *given]) if n not in varied and n != "lr0"]
+    columns = {name: labels([cell.settings[name] for cell in study.cells]) for name in (*FIRST, *varied)}
     rows = []
-    for cell in study.cells:
+    for i, cell in enumerate(study.cells):
         record = study.record(cell)
         options = vars(cell.asked.run) | vars(cell.asked.hyp)
-        row = {name: label(cell.settings[name]) for name in (*FIRST, *varied)}
+        row = {name: shown[i] for name, shown in columns.items()}
         row["lr0_used" if "lr0" in varied else "lr0"] = "" if record.lr0 is None else f"{record.lr0:.6g}"
         row |= {name: _text(options[name]) for name in others}
         row |= {name: record.metrics.get(name, "") for name in METRICS}

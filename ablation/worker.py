@@ -28,6 +28,7 @@ import train
 from ablation import rates, records
 from data.shared import Shared
 from utils.device import memory_gb
+from utils.errors import UserError
 
 KEPT = ("--device", "--workers", "--cache", "--noplots")  # flags that a resume takes anew
 STOPPED: dict[str, Any] = {"code": 128 + signal.SIGINT}
@@ -97,6 +98,9 @@ def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
             return {"code": code, "peak": _peak()}
         except KeyboardInterrupt:
             return STOPPED
+        except UserError as error:  # of what a run before left: a damaged last.pt
+            print(f"error: {error}", file=sys.stderr)
+            return {"code": 2}
         except torch.OutOfMemoryError:
             traceback.print_exc()
             return {"code": 1, "broken": True, "memory": True, "peak": _peak()}

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,7 @@ from utils.files import previous
 from utils.folders import numbered
 
 LOGGER = logging.getLogger("anneal")
+LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
 LEFT = (
     *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
     *(f"{name}.csv" for name in ("results", "lr", "cycles", "lr_find")),
@@ -44,7 +46,9 @@ def lock(folder: Path) -> IO:
     """
     handle = open(folder / ".lock", "a+")  # noqa: SIM115  (held open for the life of the run)
     try:
-        held = _held_by_another(handle)
+        until = time.monotonic() + LOOKING
+        while (held := _held_by_another(handle)) and time.monotonic() < until:
+            time.sleep(0.01)
     except OSError as error:
         reason = error.strerror or error
         LOGGER.warning(f"{folder}: cannot be locked here ({reason}); going on, see that no second process trains in it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ablation.report import content, markdown, page, pictures
 from ablation.report.curves import chart_data
+from ablation.report.figures import decimals
 from ablation.view import StudyView
 from utils.files import write_atomic
 
@@ -17,7 +18,7 @@ def write(study: StudyView) -> None:
     found, ranking = content.judged(study)
     chart = chart_data(found, ranking, study.runs)
     sections = content.sections(study, found, ranking, chart)
-    drawn = pictures.draw(study, found, chart)
+    drawn = pictures.draw(study, found, chart, decimals(ranking))
     title = f"Study {study.name}"
     write_atomic(study.folder / "report.md", markdown.render(title, sections, drawn))
     write_atomic(study.folder / "report.html", page.render(title, sections))

@@ -9,6 +9,7 @@ const Curves = (() => {
   const pen = canvas.getContext("2d");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
+  const FONT = "12px system-ui, sans-serif";
   const MARGIN = { left: 58, right: 14, top: 22, gap: 40, bottom: 38 };
   const cellsWithCurves = [...new Set(data.runs.map((run) => run.cell))].sort((a, b) => a - b);
   const state = {
@@ -71,15 +72,25 @@ const Curves = (() => {
   }
 
   function panels() {
-    const width = canvas.clientWidth - MARGIN.left - MARGIN.right;
     const height = canvas.clientHeight - MARGIN.top - MARGIN.gap - MARGIN.bottom;
     const above = Math.round(height * 0.66);
-    const base = { left: MARGIN.left, width };
-    return [
-      { ...base, top: MARGIN.top, height: above, curves: curves.metric, log: false, title: data.metrics[state.metric] },
-      { ...base, top: MARGIN.top + above + MARGIN.gap, height: height - above, curves: curves.rate, log: state.log,
+    const found = [
+      { top: MARGIN.top, height: above, curves: curves.metric, log: false, title: data.metrics[state.metric] },
+      { top: MARGIN.top + above + MARGIN.gap, height: height - above, curves: curves.rate, log: state.log,
         title: `learning rate of ${data.groups[state.group]}` },
     ].map(fit);
+    pen.font = FONT;
+    const widest = Math.max(...found.flatMap(marks).map((mark) => pen.measureText(mark.text).width));
+    const left = Math.max(MARGIN.left, Math.ceil(widest) + 14);
+    return found.map((panel) => Object.assign(panel, { left, width: canvas.clientWidth - left - MARGIN.right }));
+  }
+
+  /** The numbers beside a panel: where, and what is written there. */
+  function marks(panel) {
+    const [bottom, top] = panel.range;
+    let found = ticks(bottom, top, panel.height / 44);
+    if (panel.log) found = found.some((m) => !Number.isInteger(m)) ? found : found.filter(Number.isInteger);
+    return found.map((m) => (panel.log ? 10 ** m : m)).map((value) => ({ value, text: number(value) }));
   }
 
   /** Give a panel its scales: the values in view fill it. */
@@ -122,15 +133,12 @@ const Curves = (() => {
     pen.lineWidth = 1;
     pen.textBaseline = "middle";
     pen.textAlign = "right";
-    const [bottom, top] = panel.range;
-    let marks = ticks(bottom, top, panel.height / 44);
-    if (panel.log) marks = marks.some((m) => !Number.isInteger(m)) ? marks : marks.filter(Number.isInteger);
-    for (const mark of marks) {
-      const y = panel.y(panel.log ? 10 ** mark : mark);
+    for (const mark of marks(panel)) {
+      const y = panel.y(mark.value);
       pen.strokeStyle = ink.faint;
       line(panel.left, y, panel.left + panel.width, y);
       pen.fillStyle = ink.muted;
-      pen.fillText(number(panel.log ? 10 ** mark : mark), panel.left - 7, y);
+      pen.fillText(mark.text, panel.left - 7, y);
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
@@ -144,7 +152,7 @@ const Curves = (() => {
     pen.textBaseline = "bottom";
     pen.font = `600 13px ${ink.font}`;
     pen.fillText(panel.title + (panel.curves.length ? "" : ": nothing recorded"), panel.left, panel.top - 5);
-    pen.font = `12px ${ink.font}`;
+    pen.font = FONT;
     if (!last) return;
     pen.fillStyle = ink.muted;
     pen.textAlign = "right";
@@ -204,7 +212,6 @@ const Curves = (() => {
     canvas.height = Math.round(canvas.clientHeight * ratio);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const ink = { ink: theme("--ink"), muted: theme("--muted"), faint: theme("--faint"), font: "system-ui, sans-serif" };
-    pen.font = `12px ${ink.font}`;
     const all = panels();
     all.forEach((panel, i) => {
       drawAxes(panel, i === all.length - 1, ink);
@@ -225,6 +232,6 @@ const Curves = (() => {
     });
   }
 
-  return { data, canvas, state, dark, cellsWithCurves, panels, build, extent, draw, number, MARGIN,
+  return { data, canvas, state, dark, cellsWithCurves, panels, marks, build, extent, draw, number,
     all: () => [...curves.rate, ...curves.metric] };
 })();

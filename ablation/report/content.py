@@ -9,7 +9,7 @@ from ablation.marginals import heat_maps, levels
 from ablation.ranking import Cell, Ranking, axes, cells, rank
 from ablation.report import tables
 from ablation.report.blocks import Block, Bullets, Chart, Code, Details, Picture, Section, Table, Text
-from ablation.report.figures import count
+from ablation.report.figures import count, decimals
 from ablation.report.headline import caveats, headline
 from ablation.view import FAILED, StudyView
 
@@ -21,11 +21,11 @@ def sections(study: StudyView, found: list[Cell], ranking: Ranking, chart: Mappi
     made = [
         Section("result", "Result", (*headline(study, ranking), *([Bullets(study.notes)] if study.notes else []))),
         Section("ranking", "Ranking", _ranking(ranking)),
-        Section("settings", "Setting by setting", _settings(study, found)),
+        Section("settings", "Setting by setting", _settings(study, found, decimals(ranking))),
         Section("curves", "Learning and rate curves", _curves(chart)),
         Section("cost", "Rates, time and memory", (tables.cost(found),)),
         Section("failures", "Failures", _failures(study)),
-        Section("runs", "Runs and how to repeat them", _runs(study)),
+        Section("runs", "Runs and how to repeat them", _runs(study, decimals(ranking))),
         Section("setup", "Data, machine and versions", _setup(study)),
     ]
     return [section for section in made if section.blocks]
@@ -43,14 +43,14 @@ def _ranking(ranking: Ranking) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _settings(study: StudyView, found: list[Cell]) -> tuple[Block, ...]:
+def _settings(study: StudyView, found: list[Cell], digits: int) -> tuple[Block, ...]:
     if not any(cell.values() for cell in found):
         return ()
     varied = axes(study.runs)
-    blocks: list[Block] = list(tables.heat(heat_maps(found, varied)))
+    blocks: list[Block] = list(tables.heat(heat_maps(found, varied), digits))
     if blocks:
         blocks.append(Picture(HEAT, "Heat map of the mean mAP50-95 of each cell"))
-    blocks += [tables.marginal(axis, levels(found, axis), len(varied)) for axis in varied]
+    blocks += [tables.marginal(axis, levels(found, axis), len(varied), digits) for axis in varied]
     return tuple(blocks)
 
 
@@ -71,13 +71,13 @@ def _failures(study: StudyView) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _runs(study: StudyView) -> tuple[Block, ...]:
+def _runs(study: StudyView, digits: int) -> tuple[Block, ...]:
     commands = "\n".join(run.command for run in study.runs)
     one = tuple(block for run in study.runs for block in (Text(run.name, "small"), Code(run.command)))
     return (
         Text("The whole study:"),
         Code(study.command),
-        Details(f"Every run: settings and results ({len(study.runs)})", (tables.runs(study),)),
+        Details(f"Every run: settings and results ({len(study.runs)})", (tables.runs(study, digits),)),
         Details("Every run's command, all at once", (Code(commands),)),
         Details("Every run's command, one by one", one, page_only=True),
     )

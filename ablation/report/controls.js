@@ -120,7 +120,7 @@ if (Curves) (() => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
     };
-    const axis = (x) => state.from + ((x - Curves.MARGIN.left) / panels()[0].width) * (state.to - state.from);
+    const axis = (x) => state.from + ((x - panels()[0].left) / panels()[0].width) * (state.to - state.from);
     canvas.addEventListener("wheel", (event) => {
       const [start, end] = extent();
       if (event.deltaY > 0 && state.from <= start && state.to >= end) return; // all in view: the page scrolls

@@ -6,7 +6,7 @@ from collections import Counter
 
 from ablation.ranking import CLEAR, NO_EVIDENCE, RANKED_BY, WEAK, Entry, Ranking
 from ablation.report.blocks import Block, Bullets, Text
-from ablation.report.figures import count, interval, score
+from ablation.report.figures import count, decimals, interval, score
 from ablation.statistics import COARSE, margin
 from ablation.view import FAILED, FINISHED, RUNNING, WAITING, StudyView
 
@@ -16,9 +16,10 @@ def headline(study: StudyView, ranking: Ranking) -> list[Block]:
     best = ranking.best
     if best is None:
         return [Text("No run has finished yet: there is nothing to compare.", "lead"), *_progress(study)]
-    found = f"{best.cell.label} with a mean {RANKED_BY} of {score(best.summary.mean)} over {_seeds(best)}"
+    digits = decimals(ranking)
+    found = f"{best.cell.label} with a mean {RANKED_BY} of {score(best.summary.mean, digits)} over {_seeds(best)}"
     if best.summary.interval:
-        found += f" (95 % interval {interval(best.summary.interval)})"
+        found += f" (95 % interval {interval(best.summary.interval, digits)})"
     others = [entry for entry in ranking.entries if entry.difference]
     if not others:
         return [
@@ -37,12 +38,12 @@ def _sureness(others: list[Entry]) -> str:
     verdicts = Counter(entry.verdict for entry in others)
     lower, weak, open_ = verdicts[CLEAR[-1]], verdicts[WEAK[-1]], verdicts[NO_EVIDENCE]
     total = count(len(others), "other cell")
+    none = "The 1 other cell does not share" if len(others) == 1 else f"None of the {total} shares"
     if not any(entry.difference.interval for entry in others if entry.difference):
-        return (
-            f"How sure: not at all. None of the {total} shares two finished seeds with it, so the order may be chance."
-        )
+        return f"How sure: not at all. {none} two finished seeds with it, so the order may be chance."
     if lower == len(others):
-        return f"How sure: all of the {total} are lower by more than the noise between seeds explains."
+        all_ = "the 1 other cell is" if len(others) == 1 else f"all of the {total} are"
+        return f"How sure: {all_} lower by more than the noise between seeds explains."
     parts = []
     if lower:
         parts.append(f"{lower} {_are(lower)} lower by more than the noise between seeds explains")
@@ -64,7 +65,8 @@ def _are(number: int, one: str = "is", many: str = "are") -> str:
 def _progress(study: StudyView) -> list[Block]:
     states = Counter(run.status for run in study.runs)
     if states[FINISHED] == len(study.runs):
-        return [Text(f"All {count(len(study.runs), 'run')} finished.", "small")]
+        whole = f"All {len(study.runs)} runs" if len(study.runs) > 1 else "The 1 run"
+        return [Text(f"{whole} finished.", "small")]
     rest = ", ".join(f"{states[state]} {state}" for state in (FINISHED, RUNNING, WAITING, FAILED) if states[state])
     text = f"{count(len(study.runs), 'run')}: {rest}."
     if states[RUNNING] or states[WAITING]:
@@ -85,8 +87,9 @@ def caveats(ranking: Ranking) -> Bullets:
     elif most:
         items.append(_coarse(most))
     items.append(
-        f"The validation pictures choose the best epoch of each run and the best of {len(ranking.entries)} cells, so"
-        " the figure of the winner is flattered twice (the winner's curse): on new pictures and new seeds expect less."
+        "The validation pictures choose the best epoch of each run and the best of"
+        f" {count(len(ranking.entries), 'cell')}, so the figure of the winner is flattered twice (the winner's curse):"
+        " on new pictures and new seeds expect less."
         " To quote it, run it again with seeds that took no part in the choice, on pictures that took no part either."
     )
     items.append(
@@ -97,11 +100,12 @@ def caveats(ranking: Ranking) -> Bullets:
         " seeds, to about half of them. No evidence of a difference is not evidence of equality."
     )
     if ranking.noise and most > 1:
-        size = margin(ranking.noise, most)
+        digits = decimals(ranking)
+        sd, size = score(ranking.noise.sd, digits), score(margin(ranking.noise, most), digits)
         items.append(
-            f"The noise of one run, pooled over {ranking.noise.cells} cells, is {score(ranking.noise.sd)} (standard"
-            f" deviation, {ranking.noise.freedom} degrees of freedom). With {most} seeds a cell, two of"
-            f" {ranking.noise.cells} cells must differ by {score(size)} to be told apart whichever they are (Tukey's"
+            f"The noise of one run, pooled over {ranking.noise.cells} cells, is {sd} (standard"
+            f" deviation, {count(ranking.noise.freedom, 'degree')} of freedom). With {most} seeds a cell, two of"
+            f" {ranking.noise.cells} cells must differ by {size} to be told apart whichever they are (Tukey's"
             " margin, which allows for picking the best)."
         )
     return Bullets(tuple(items))

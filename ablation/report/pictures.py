@@ -23,13 +23,13 @@ MOST_MAPS = 4
 LINES = ("-", "--", ":", "-.")
 
 
-def draw(study: StudyView, found: Sequence[Cell], chart: Mapping[str, Any]) -> list[str]:
+def draw(study: StudyView, found: Sequence[Cell], chart: Mapping[str, Any], digits: int) -> list[str]:
     """Draw what there is to draw; the paths, relative to the study's folder."""
     drawn = []
     (study.folder / "pictures").mkdir(exist_ok=True)
     maps = heat_maps(found, axes(study.runs))[:MOST_MAPS]
     if maps and any(mean_of(cell) is not None for cell in found):
-        _heat(maps, study.folder / HEAT)
+        _heat(maps, study.folder / HEAT, digits)
         drawn.append(HEAT)
     if chart["runs"]:
         _curves(chart, study.folder / CURVES)
@@ -37,7 +37,7 @@ def draw(study: StudyView, found: Sequence[Cell], chart: Mapping[str, Any]) -> l
     return drawn
 
 
-def _heat(maps: Sequence[HeatMap], out: Any) -> None:
+def _heat(maps: Sequence[HeatMap], out: Any, digits: int) -> None:
     columns = min(2, len(maps))
     rows = -(-len(maps) // columns)
     wide = max(len(m.columns) for m in maps) * 1.15 + 2.2
@@ -57,7 +57,9 @@ def _heat(maps: Sequence[HeatMap], out: Any) -> None:
         axis.set_yticks(range(len(found.rows)), _names(found.rows))
         axis.tick_params(length=0)
         for (i, j), value in np.ndenumerate(grid):
-            axis.text(j, i, score(value) if np.isfinite(value) else "-", ha="center", va="center", color=style.INK)
+            axis.text(
+                j, i, score(value, digits) if np.isfinite(value) else "-", ha="center", va="center", color=style.INK
+            )
     for axis in panels[len(maps) :]:
         axis.set_visible(False)
     style.save(drawing, out)

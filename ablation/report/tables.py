@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from ablation.marginals import HeatMap, Level
 from ablation.ranking import ALSO, RANKED_BY, Cell, Difference, Ranking, text
 from ablation.report.blocks import Table, Value
-from ablation.report.figures import NONE, duration, gap, interval, rate, score
+from ablation.report.figures import NONE, decimals, duration, gap, interval, rate, score
 from ablation.statistics import Summary
 from ablation.view import METRICS, StudyView
 
 
 def ranking(found: Ranking) -> Table:
     """Rank, cell, mean, deviation, interval, seeds, difference to the best with its interval, verdict."""
+    digits = decimals(found)
     ends = [end for entry in found.entries for end in _ends(entry.summary)]
     low, width = min(ends), max(ends) - min(ends)
     rows = []
@@ -25,12 +26,12 @@ def ranking(found: Ranking) -> Table:
             (
                 entry.cell.label,
                 str(place),
-                Value(score(mean.mean), kind="strong"),
-                score(mean.sd),
-                Value(interval(mean.interval) if mean.interval else "one seed", span=span),
+                Value(score(mean.mean, digits), kind="strong"),
+                score(mean.sd, digits),
+                Value(interval(mean.interval, digits) if mean.interval else "one seed", span=span),
                 f"{mean.n} of {len(entry.cell.runs)}",
-                gap(gaps.mean) if gaps else NONE,
-                _paired(gaps) if gaps else NONE,
+                gap(gaps.mean, digits) if gaps else NONE,
+                _paired(gaps, digits) if gaps else NONE,
                 Value(entry.verdict, kind=entry.verdict.split(":")[0].replace(" ", "-")),
             )
         )
@@ -43,9 +44,9 @@ def _ends(summary: Summary) -> tuple[float, float]:
     return (summary.interval.low, summary.interval.high) if summary.interval else (summary.mean, summary.mean)
 
 
-def _paired(gaps: Difference) -> str:
+def _paired(gaps: Difference, digits: int) -> str:
     if gaps.interval:
-        return interval(gaps.interval, signed=True)
+        return interval(gaps.interval, digits, signed=True)
     return "one pair" if gaps.pairs else "no pair"
 
 
@@ -55,31 +56,42 @@ def _numeric(first: int, last: int) -> frozenset[int]:
 
 def check(found: Ranking) -> Table:
     """The intervals by Student's distribution, beside the margin."""
+    digits = decimals(found)
     rows = []
     for entry in found.entries:
         gaps = entry.difference
         rest = (NONE,) * 4
         if gaps:
-            rest = (str(gaps.pairs), gap(gaps.mean), interval(gaps.student, signed=True), score(gaps.margin))
-        rows.append((entry.cell.label, score(entry.summary.mean), interval(entry.summary.student), *rest))
+            student = interval(gaps.student, digits, signed=True)
+            rest = (str(gaps.pairs), gap(gaps.mean, digits), student, score(gaps.margin, digits))
+        mean, student = score(entry.summary.mean, digits), interval(entry.summary.student, digits)
+        rows.append((entry.cell.label, mean, student, *rest))
     columns = ("cell", RANKED_BY, "Student interval", "pairs", "less the best", "its Student interval", "margin")
     return Table(f"Student's 95 % intervals of {RANKED_BY}, as a check", columns, tuple(rows), _numeric(1, 6))
 
 
 def also(found: Ranking) -> Table:
     """The other metric, in the same order."""
+    digits = decimals(found)
     rows = []
     for entry in found.entries:
         if (mean := entry.also) is not None:
-            student = interval(mean.student)
+            student = interval(mean.student, digits)
             rows.append(
-                (entry.cell.label, score(mean.mean), score(mean.sd), interval(mean.interval), student, str(mean.n))
+                (
+                    entry.cell.label,
+                    score(mean.mean, digits),
+                    score(mean.sd, digits),
+                    interval(mean.interval, digits),
+                    student,
+                    str(mean.n),
+                )
             )
     columns = ("cell", f"mean {ALSO}", "sd", "95 % interval", "Student interval", "seeds")
     return Table(f"{ALSO}, in the order of {RANKED_BY}", columns, tuple(rows), _numeric(1, 5))
 
 
-def heat(maps: Sequence[HeatMap]) -> list[Table]:
+def heat(maps: Sequence[HeatMap], digits: int) -> list[Table]:
     """Each map as a table of means, coloured from the lowest to the highest of all maps."""
     means = [value for cell in _cells(maps) if (value := mean_of(cell)) is not None]
     low, width = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
@@ -89,7 +101,8 @@ def heat(maps: Sequence[HeatMap]) -> list[Table]:
         for name, line in zip(found.rows, found.grid, strict=True):
             values = [(cell, mean_of(cell)) for cell in line]
             shown = [
-                Value(_cell_text(c, v), None if v is None else (v - low) / width if width else 0.5) for c, v in values
+                Value(_cell_text(c, v, digits), None if v is None else (v - low) / width if width else 0.5)
+                for c, v in values
             ]
             rows.append((name, *shown))
         title = f"Mean {RANKED_BY} of each cell" + (f": {found.title}" if found.title else "")
@@ -107,20 +120,20 @@ def mean_of(cell: Cell | None) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
 
-def _cell_text(cell: Cell | None, mean: float | None) -> str:
+def _cell_text(cell: Cell | None, mean: float | None, digits: int) -> str:
     if cell is None:
         return "not run"
     done, of = len(cell.values()), len(cell.runs)
-    return NONE if mean is None else score(mean) + (f" ({done} of {of})" if done < of else "")
+    return NONE if mean is None else score(mean, digits) + (f" ({done} of {of})" if done < of else "")
 
 
-def marginal(axis: str, found: Sequence[Level], varied: int) -> Table:
+def marginal(axis: str, found: Sequence[Level], varied: int, digits: int) -> Table:
     """The levels of one setting, averaged over the others."""
     rows = []
     for level in found:
         summary = level.by_seed
-        shown = interval(summary.interval) if summary and summary.interval else NONE
-        rows.append((level.name, score(level.mean), shown, f"{level.cells} of {level.of}"))
+        shown = interval(summary.interval, digits) if summary and summary.interval else NONE
+        rows.append((level.name, score(level.mean, digits), shown, f"{level.cells} of {level.of}"))
     rest = ", each the mean over the finished cells that have it" if varied > 1 else ""
     columns = (axis, f"mean {RANKED_BY}", "95 % interval over seeds", "cells finished")
     return Table(f"By {axis}{rest}", columns, tuple(rows), _numeric(1, 3))
@@ -146,13 +159,13 @@ def cost(found: Sequence[Cell]) -> Table:
     )
 
 
-def runs(study: StudyView) -> Table:
+def runs(study: StudyView, digits: int) -> Table:
     """One row a run, in the order of the grid."""
     names = list(dict.fromkeys(name for run in study.runs for name in run.settings))
     rows = []
     for run in study.runs:
         settings = [text(run.settings.get(name)) for name in names]
-        scores = [score(run.metrics.get(name)) for name in METRICS]
+        scores = [score(run.metrics.get(name), digits) for name in METRICS]
         best, epochs = (f"{run.metrics[n]:g}" if n in run.metrics else NONE for n in ("best_epoch", "epochs"))
         memory = NONE if run.memory_gb is None else f"{run.memory_gb:.2f}"
         end = [best, epochs, rate(run.lr0), duration(run.seconds), memory]

@@ -15,6 +15,13 @@ from tests.ablation.studies import STUDY, child, statuses, study, table, words
 from tests.trainer import Runs, interrupt, wait_for
 
 GRID = "--lr-policy linear,sgdr"
+FAULTY = """
+import optimizers
+
+@optimizers.register("faulty", lr=0.01, weight_decay=0.0)
+def faulty(groups, lr: float, momentum: float):
+    raise RuntimeError("out of order")
+"""
 
 
 @pytest.mark.slow
@@ -44,6 +51,8 @@ def test_a_study_its_tables_and_its_growth(runs: Runs, capsys: pytest.CaptureFix
     assert ablate.main(["report", str(STUDY)]) == 0
 
     capsys.readouterr()
+    assert study(runs, f"{GRID} --seeds 2 --warmup-momentum 0.8 --dry-run") == 0  # its default, spelled out
+    assert "4 runs, 0 to do" in capsys.readouterr().out
     for wrong, says in {
         f"{GRID} --seeds 1": "leaves out 2 of its runs, such as linear-sgd-s1",
         f"{GRID} --seeds 2 --epochs 2": "--epochs was 1 in this study and is 2 now",
@@ -66,9 +75,31 @@ def test_a_failing_run_is_recorded_and_the_rest_goes_on(runs: Runs, capsys: pyte
     capsys.readouterr()
     assert study(runs, grid, epochs=2) == 1
     assert ", 0 to do" in capsys.readouterr().out
+    assert study(runs, f"{grid} --dry-run", epochs=2) == 0
+    assert ", 0 to do" in capsys.readouterr().out
+    assert study(runs, f"{grid} --dry-run --retry-failed", epochs=2) == 0
+    assert ", 1 to do" in capsys.readouterr().out
+    assert statuses()["linear-sgd-s0-lr0=1e+30"] == "failed"
     assert ablate.main(["--resume", str(STUDY), "--retry-failed"]) == 1
     assert ", 1 to do" in capsys.readouterr().out
     assert len(records.read(failed).sessions) == 2
+
+
+@pytest.mark.slow
+def test_a_fault_in_one_run_leaves_the_next_alone(runs: Runs) -> None:
+    """The worker ends after a fault; the run after it goes to a new one, at once."""
+    Path("faulty.py").write_text(FAULTY)
+    process = child(words(runs, f"{GRID} --plugin faulty --optim faulty,sgd"), env={"PYTHONPATH": "."})
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 1, said
+    assert statuses() == {
+        "linear-faulty-s0": "failed",
+        "linear-sgd-s0": "finished",
+        "sgdr-faulty-s0": "failed",
+        "sgdr-sgd-s0": "finished",
+    }
+    error = records.read(STUDY / "runs" / "sgdr-faulty-s0").error
+    assert error.endswith("RuntimeError: out of order")
 
 
 def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.CaptureFixture) -> None:
@@ -84,7 +115,9 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--lr-arg cycles=3": "would do nothing",
         "--study none.yaml": "no such file",
         "--resume none": "goes on with a study as it was defined; give --batch-size",
+        "--ray local --device 0,2": "leave --device out",
         "--data none.yaml": "no data set file 'none.yaml'",
+        "--optim ,": "--optim ,: names no value",
         "--patience 1,x": "invalid int value",
     }.items():
         assert study(runs, text) == 2, text
@@ -98,12 +131,22 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
     assert not Path("runs").exists()
 
 
+def test_what_the_disk_refuses_is_one_line(runs: Runs, capsys: pytest.CaptureFixture) -> None:
+    Path("afile").touch()
+    assert study(runs, f"{GRID} --project afile") == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("error: afile/exp: Not a directory; ")
+
+
 def test_a_dry_run_creates_nothing(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     assert study(runs, f"{GRID} --seeds 2 --dry-run") == 0
     said = capsys.readouterr().out
     assert [f"{p}-sgd-s{s}  waiting" in said for p in ("linear", "sgdr") for s in (0, 1)] == [True] * 4
     assert "by 4 steps of linear-sgd-s0" in said
     assert list(Path().iterdir()) == []
+    assert study(runs, f"{GRID} --dry-run --per-gpu 2", device="cpu,cpu") == 0
+    said = capsys.readouterr().out
+    assert "2 at once" in said
+    assert "by 4 steps of linear-sgd-s0" in said
 
 
 def test_a_folder_of_something_else_is_refused(runs: Runs, capsys: pytest.CaptureFixture) -> None:

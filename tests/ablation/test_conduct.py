@@ -126,6 +126,18 @@ def test_a_worker_that_dies_fails_its_run_only(tmp_path: Path, finished: Path) -
     assert study.record(study.cells[1]).status == WAITING
 
 
+@pytest.mark.parametrize("what", ["a run", "a range test"])
+@pytest.mark.parametrize(("signals", "state"), [(2, FINISHED), (3, FAILED)])
+def test_a_worker_stopped_by_somebody_else_tries_again_a_few_times(tmp_path, finished, what, signals, state) -> None:
+    study = small(tmp_path, seed=[0, 1], lr0=[0.01 if what == "a run" else "find"])
+    name = study.cells[0].name if what == "a run" else rates.place(study.folder, study.cells[0]).name
+    crew = carry_out(study, finished, "0", {name: [{"code": 143}] * signals})
+    assert states(study) == [state, FINISHED if what == "a run" else state]
+    assert sum(said == name for said, _ in crew.hands[0].said) == 3
+    if state == FAILED:
+        assert study.record(study.cells[0]).error.endswith("exit code 143")
+
+
 def test_a_stop_leaves_the_rest_waiting(tmp_path: Path, finished: Path) -> None:
     study = small(tmp_path, seed=[0, 1])
     wishes = Wishes()

@@ -58,6 +58,12 @@ def test_the_command_line_beats_the_file(file: Path) -> None:
     assert asked.folder == Path("runs/ablate/exp")
 
 
+@pytest.mark.parametrize("flags", [["--lr-arg", "t_mult=3"], ["--lr-policy", "linear"], ["--lr-policy", "linear,clr"]])
+def test_a_flag_that_a_variant_sets_is_refused(file: Path, flags: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{flags[0]}: variant twice of .* sets it too"):
+        options.parse(["--study", str(file), *flags])
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -80,6 +86,8 @@ def test_the_command_line_beats_the_file(file: Path) -> None:
         ("exclude: [optim]", "give a list of settings"),
         ("exclude: [{optm: sgd}]", "did you mean 'optim'?"),
         ("variants: [a]", "must hold"),
+        ("variants: {'-': {mosaic: 0}}", "'-' is no name for one"),
+        ("variants: {'': {mosaic: 0}}", "'' is no name for one"),
         ("variants: {a: 1}", "variant a: must hold"),
         ("variants: {a: {seed: 1}}", "seed cannot vary"),
         ("runs: {}", "unknown key 'runs'"),

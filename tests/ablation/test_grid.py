@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ import schedulers
 from ablation.axes import split
 from ablation.definition import Definition, seeds
 from ablation.grid import Cell, expand, points
+from ablation.study import plan
+from ablation.tables import results
+from tests.trainer import ROOT
 from training import options
 from utils.errors import UserError
 
@@ -58,13 +63,27 @@ def test_other_axes_follow_and_are_named() -> None:
 def test_what_is_excluded_is_left_out_and_nothing_else(policies, rules, excluded) -> None:
     made = definition({"lr_policy": policies, "optim": rules, "seed": [0, 1]})
     made.exclude = [{name: [value] for name, value in rule.items()} for rule in excluded]
-    found = [tuple(point.values()) for point in points(made)]
+
+    def fits(rule: dict[str, Any], point: dict[str, Any]) -> bool:
+        return all(point[name] == value for name, value in rule.items())
 
     def is_out(point: dict[str, Any]) -> bool:
-        return any(all(point[name] == value for name, value in rule.items()) for rule in excluded)
+        return any(fits(rule, point) for rule in excluded)
 
     whole = [{"lr_policy": p, "optim": o, "seed": s} for p, o, s in itertools.product(policies, rules, (0, 1))]
+    if not all(any(fits(rule, point) for point in whole) for rule in excluded):
+        with pytest.raises(UserError, match="fits no run of this study; take it out"):
+            list(points(made))
+        return
+    found = [tuple(point.values()) for point in points(made)]
     assert found == [tuple(point.values()) for point in whole if not is_out(point)]
+
+
+def test_an_exclusion_of_an_unknown_variant_names_the_nearest() -> None:
+    made = definition()
+    made.variants, made.exclude = {"twice": {"mosaic": 0.0}}, [{"variant": ["twise"]}]
+    with pytest.raises(UserError, match=r"exclude {variant: twise} fits no run .* did you mean 'twice'\?"):
+        expand(made)
 
 
 def test_a_variant_replaces_the_axes_it_sets_and_is_crossed_with_the_others() -> None:
@@ -90,6 +109,13 @@ def test_common_options_go_to_the_runs_that_have_a_use_for_them() -> None:
         assert ("warmup_epochs" in found.given) is (policy != "onecycle")
         assert found.run.lr_arg == (["t_mult=2"] if policy == "sgdr" else [])
         assert found.run.optim_arg == (["beta2=0.99"] if rule == "adamw" else [])
+
+
+def test_a_list_of_devices_is_for_the_workers() -> None:
+    several, one = (expand(definition({"seed": [0, 1]}, device=device)) for device in ("0,2", "cpu"))
+    assert names(several) == ["linear-sgd-s0", "linear-sgd-s1"]
+    assert not any("--device" in cell.argv for cell in several)
+    assert all("--device" in cell.argv for cell in one)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +148,30 @@ def test_runs_keep_their_names_when_an_axis_is_added() -> None:
         "linear-sgd-s1-lr0=0.003": 0.003,
         "linear-sgd-s1": 0.01,
     }
+
+
+def test_names_that_collide_are_numbered_and_tables_tell_them_apart(tmp_path: Path) -> None:
+    nets = [str(tmp_path / folder / "net.yaml") for folder in ("m1", "m2")]
+    for net in nets:
+        Path(net).parent.mkdir()
+        shutil.copy(ROOT / "models" / "yolov5n.yaml", net)
+    made = definition({"cfg": nets, "lr0": [0.0100000001, 0.0100000002]})
+    made.variants = {"a b": {"mosaic": 0.0}, "a_b": {"mosaic": 0.5}}
+    study = plan(made, tmp_path / "study", "")
+    assert len({cell.name for cell in study.cells}) == len(study.cells) == 12
+    first = "linear-sgd-s0-cfg=net-lr0=0.0100000001"
+    assert names(study.cells)[:4:2] == [first, f"{first}-2"]
+    rows = [tuple(row[name] for name in ("cfg", "lr0", "variant")) for row in map(dict, results(study))]
+    assert len(set(rows)) == 12
+    again = expand(made, {cell.name: cell.identity for cell in study.cells})
+    assert names(again) == names(study.cells)
+
+
+def test_variants_that_are_the_same_run_are_refused_whatever_they_are_called() -> None:
+    made = definition()
+    made.variants = {"a b": {"mosaic": 0.0}, "a_b": {"mosaic": 0.0}}
+    with pytest.raises(UserError, match="are the same; take one of them out"):
+        expand(made)
 
 
 def test_comma_lists_are_split_from_the_rest() -> None:

@@ -76,19 +76,39 @@ def row(page: Page, first: str, columns: int) -> list[str]:
 
 
 def test_a_small_study_by_hand(tmp_path: Path) -> None:
-    """adam is 0.4, 0.42, 0.44; sgd 0.3, 0.31, 0.35: differences -0.1, -0.11, -0.09."""
+    """adam is 0.4, 0.42, 0.44; sgd 0.3, 0.31, 0.35: differences -0.1, -0.11, -0.09; noise 0.0071: four decimals."""
     scores = {"adam": (0.4, 0.42, 0.44), "sgd": (0.3, 0.31, 0.35)}
     runs = [
         run(tmp_path, v, lr_policy="clr", optim=o, seed=s) for o, each in scores.items() for s, v in enumerate(each)
     ]
     page, html, text = written(study(tmp_path, runs))
     best, other = row(page, "clr · adam", 9), row(page, "clr · sgd", 9)
-    assert best == ["clr · adam", "1", "0.420", "0.020", "0.400 to 0.440", "3 of 3", "-", "-", "best"]
-    assert other[1:8] == ["2", "0.320", "0.026", "0.300 to 0.350", "3 of 3", "-0.100", "-0.110 to -0.090"]
+    assert best == ["clr · adam", "1", "0.4200", "0.0200", "0.4000 to 0.4400", "3 of 3", "-", "-", "best"]
+    assert other[1:8] == ["2", "0.3200", "0.0265", "0.3000 to 0.3500", "3 of 3", "-0.1000", "-0.1100 to -0.0900"]
     assert other[8] == "lower"  # Student: -0.1 ± 4.303 * 0.01 / sqrt 3; margin: 6.085 * 0.00707 / sqrt 3 = 0.025
-    assert row(page, "clr · sgd", 7)[2:] == ["0.254 to 0.386", "3", "-0.100", "-0.125 to -0.075", "0.025"]
-    assert "Highest: clr · adam with a mean mAP50-95 of 0.420 over 3 seeds (0, 1, 2)" in html
-    assert "| clr · sgd | 2 | 0.320 | 0.026 | 0.300 to 0.350 | 3 of 3 | -0.100 | -0.110 to -0.090 | lower |" in text
+    assert row(page, "clr · sgd", 7)[2:] == ["0.2543 to 0.3857", "3", "-0.1000", "-0.1248 to -0.0752", "0.0248"]
+    assert "Highest: clr · adam with a mean mAP50-95 of 0.4200 over 3 seeds (0, 1, 2)" in html
+    assert (
+        "| clr · sgd | 2 | 0.3200 | 0.0265 | 0.3000 to 0.3500 | 3 of 3 | -0.1000 | -0.1100 to -0.0900 | lower |" in text
+    )
+
+
+def test_scores_that_are_low_keep_two_digits_of_their_noise(tmp_path: Path) -> None:
+    """A thousandth of the study above: nothing rounds to zero."""
+    scores = {"adam": (0.4, 0.42, 0.44), "sgd": (0.3, 0.31, 0.35)}
+    runs = [
+        run(tmp_path, v / 1000, lr_policy="clr", optim=o, seed=s)
+        for o, each in scores.items()
+        for s, v in enumerate(each)
+    ]
+    page, html, _ = written(study(tmp_path, runs))
+    other = row(page, "clr · sgd", 9)
+    assert other[2:5] == ["0.0003200", "0.0000265", "0.0003000 to 0.0003500"]
+    assert other[6:] == ["-0.0001000", "-0.0001100 to -0.0000900", "lower"]
+    assert "mean mAP50-95 of 0.0004200 over 3 seeds" in html
+    _, html, _ = written(study(tmp_path, runs[:1]))
+    assert "mean mAP50-95 of 0.00040 over 1 seed" in html
+    assert "The 1 run finished." in html
 
 
 def test_verdicts_without_evidence(tmp_path: Path) -> None:

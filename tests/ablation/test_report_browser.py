@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ablation import report
 from ablation.view import FAILED, RUNNING, WAITING
 from tests.ablation.browser import Opened, needs_chromium, open_page
-from tests.ablation.synthetic import changed, grid, study, with_curves
+from tests.ablation.synthetic import changed, grid, study, with_curves, write_curves
 
 pytestmark = needs_chromium
 
@@ -84,6 +86,28 @@ def test_zoom_move_and_read(page: Path, tmp_path: Path) -> None:
     assert root["data-cursor-readout"].startswith("sgdr · adamw (rank 1)")
     assert root["data-down-readout"].startswith("onecycle · adamw (rank 2)")
     assert root["data-escape-readout"].startswith("Wheel")
+
+
+def test_long_numbers_fit_beside_the_chart(tmp_path: Path) -> None:
+    """Scores of some 1e-5, whose labels are wider than the margin that others need."""
+    runs = [replace(made, metrics={n: v * 1e-4 for n, v in made.metrics.items()}) for made in grid(tmp_path, 2)]
+    for made in runs:
+        write_curves(made, 5, np.random.default_rng(0))
+        table = made.folder / "results.csv"
+        head, *rows = table.read_text().splitlines()
+        rows = [[*row.split(",")[:7], f"{0.00001234 * (i + 1):.8f}", *row.split(",")[8:]] for i, row in enumerate(rows)]
+        table.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
+    report.write(study(tmp_path, runs))
+    script = """
+      const panel = Curves.panels()[0], pen = Curves.canvas.getContext("2d");
+      const widest = Math.max(...Curves.marks(panel).map((mark) => pen.measureText(mark.text).width));
+      document.documentElement.dataset.left = panel.left;
+      document.documentElement.dataset.widest = widest;
+    """
+    opened = open_page(tmp_path / "report.html", tmp_path, script)
+    clean(opened)
+    assert opened.number("left", "html") > 58
+    assert opened.number("left", "html") >= opened.number("widest", "html") + 7
 
 
 def test_choices(page: Path, tmp_path: Path) -> None:

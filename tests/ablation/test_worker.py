@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,14 @@ from typing import Any
 import pytest
 
 from ablation import records, worker
+from ablation.cluster import Keeper
 from ablation.crew import LocalHand, Place
 from ablation.view import FAILED, FINISHED, WAITING
 from data.shared import Shared
 from data.store import ImageStore
 from tests.trainer import Runs, assert_identical, wait_for
+from training import folder
+from utils.errors import UserError
 
 OTHER = (".options.run.project", ".options.run.exist_ok", ".options.run.name")
 
@@ -65,13 +70,20 @@ def test_runs_leave_nothing_to_those_after_them(runs: Runs, hand: LocalHand) -> 
 
 @pytest.mark.slow
 def test_pictures_are_decoded_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    fill = ImageStore._fill
-    monkeypatch.setattr(ImageStore, "_fill", lambda store, *rest: (made.append(store.size), fill(store, *rest)))
+    """And those of other sizes are let go of before: no more are in memory than of one run by itself."""
+    made, there, fill = [], weakref.WeakSet(), ImageStore._fill
+
+    def note(store: ImageStore, *rest: Any) -> None:
+        there.add(store)
+        made.append((store.size, len(there)))
+        fill(store, *rest)
+
+    monkeypatch.setattr(ImageStore, "_fill", note)
     shared = Shared()
-    for seed, size in ((0, 64), (1, 64), (2, 96), (3, 64)):
+    for seed, size in ((0, 64), (1, 64), (2, 96), (3, 64), (4, 64)):
         assert worker.do(job(runs, f"s{seed}", seed=seed, imgsz=size, epochs=1), shared)["code"] == 0
-    assert made == [64, 64, 96, 96]  # training and validation, for each size
+    assert [size for size, _ in made] == [64, 64, 96, 96, 64, 64]  # training and validation
+    assert max(number for _, number in made) == 2
 
 
 @pytest.mark.slow
@@ -110,6 +122,17 @@ def test_a_stop_is_not_lost_while_a_worker_starts(runs: Runs, hand: LocalHand) -
     assert records.read(Path("study", "runs", "run")).status == WAITING
 
 
+@pytest.mark.slow
+def test_a_stop_that_comes_before_its_job_is_kept_for_it(runs: Runs, tmp_path: Path) -> None:
+    """What Ray's actor does, which hears of both on threads of their own."""
+    keeper = Keeper(Place("cpu"), tmp_path / "workers.log", str(Path.cwd()))
+    try:
+        keeper.interrupt()
+        assert keeper.do(job(runs, "run", epochs=500, patience=0))["code"] == 130
+    finally:
+        keeper.close()
+
+
 def test_a_finished_checkpoint_beats_a_recorded_failure(runs: Runs) -> None:
     task = job(runs, "run", epochs=1)
     folder = Path(task["folder"])
@@ -120,6 +143,35 @@ def test_a_finished_checkpoint_beats_a_recorded_failure(runs: Runs) -> None:
     assert (record.status, record.error) == (FINISHED, "")
     assert record.metrics["epochs"] == 1
     assert record.lr0 == 0.01
+
+
+@pytest.mark.parametrize("left", [None, 1, 2])
+def test_a_finished_run_without_its_table_has_failed(runs: Runs, left: int | None) -> None:
+    assert runs(epochs=2) == 0
+    table = runs.run() / "results.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.unlink()
+    if left is not None:
+        table.write_text("".join(lines[:left]))
+    (runs.run() / "weights" / "best.pt").unlink()  # the last epoch is the one that counts
+    record = records.read(runs.run())
+    assert record.status == FAILED
+    assert record.error.startswith(str(table))
+    assert record.error.endswith(records.REMEDY)
+    assert "\n" not in record.error
+
+
+def test_a_damaged_checkpoint_is_one_line_and_no_fault(runs: Runs, capsys: pytest.CaptureFixture) -> None:
+    task = job(runs, "run")
+    last = Path(task["folder"], "weights", "last.pt")
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"PK torn")
+    assert worker.do(task, Shared()) == {"code": 2}
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"error: {last}")
+    assert said[0].endswith(records.REMEDY)
+    assert records.read(Path(task["folder"])).error == said[0].removeprefix("error: ")
 
 
 @pytest.mark.parametrize(("kept", "epoch"), [(True, 2), (False, 3)])
@@ -135,6 +187,31 @@ def test_the_metrics_are_those_of_the_best_weights(tmp_path: Path, kept: bool, e
     e = epoch - 1
     scores = {"precision": f"0.{e}1", "recall": f"0.{e}2", "mAP50": f"0.{e}3", "mAP50-95": f"0.{e}4"}
     assert found == {name: float(text) for name, text in scores.items()} | {"best_epoch": epoch, "epochs": 3}
+
+
+def test_looking_at_a_folder_does_not_keep_a_run_out(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    enough = threading.Event()
+
+    def look() -> None:
+        while not enough.is_set():
+            records.is_held(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(200):
+            folder.lock(tmp_path).close()
+    finally:
+        enough.set()
+        for looker in lookers:
+            looker.join()
+    with folder.lock(tmp_path):
+        assert records.is_held(tmp_path)
+        with pytest.raises(UserError, match="another process is training here"):
+            folder.lock(tmp_path)
+    assert not records.is_held(tmp_path)
 
 
 def test_a_session_that_was_killed_before_its_first_checkpoint_counts_nothing(tmp_path: Path) -> None:
