@@ -183,6 +183,19 @@ def test_a_signal_saves_and_stops_and_names_the_line_that_goes_on(runs: Runs) ->
 
 
 @pytest.mark.slow
+def test_a_worker_that_somebody_else_stops_goes_on_with_its_run(runs: Runs) -> None:
+    process = child(words(runs, GRID, epochs=40, patience=0))
+    first = STUDY / "runs" / "linear-sgd-s0"
+    wait_for(process, lambda: records.epochs_done(first) >= 2)
+    worker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    os.kill(worker, signal.SIGTERM)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert set(statuses().values()) == {"finished"}
+    assert len(records.read(first).sessions) == 2
+
+
+@pytest.mark.slow
 def test_ray_local_or_what_to_install_for_it(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     try:
         import ray
