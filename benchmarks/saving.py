@@ -2,8 +2,10 @@
 
     python -m benchmarks.saving [--data mask.yaml] [--imgsz 224] [--rounds 12]
 
-The two kinds of epoch alternate in one run, so that a drift of the machine meets both; the figure is the ratio of their
-medians. Saves are written aside while the epoch trains, as in a run; what they cost is in the epoch's time.
+The two kinds of epoch alternate in one run, so that a drift of the machine meets both. Saves are written aside while
+the epoch trains, as in a run. Whole epochs vary by more than a save costs; so the time of each batch, from one to
+the next, is compared with that of the same batch in the epochs without, by medians. The figure is the sum of these
+differences and of what training waited for the copies, over an epoch without saves.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine
 from training import options, start
@@ -23,22 +26,21 @@ from utils.log import progress
 OUT = Path(__file__).parent / "results" / "saving.json"
 
 
-def epoch(run: Session, number: int, saving: bool) -> tuple[float, float]:
-    """Seconds of one epoch of training, and those of it for which training waited for the saves."""
-    begin = time.perf_counter()
+def epoch(run: Session, number: int, saving: bool) -> tuple[float, list[float]]:
+    """Seconds that training waited for the saves, and those of each batch of the epoch from then on."""
+    clock = time.perf_counter()
     if saving:
         run.write({run.best: run.weights(), run.last: run.state()})
-    waited = time.perf_counter() - begin
+    now = time.perf_counter()
+    waited, each = now - clock, []
     for batch in run.data.train.epoch(number):
-        batch = batch.to(run.device)
-        loss, terms = run.criterion(run.forward(batch), batch.targets)
-        run.scaler.scale(loss).backward()
-        run.count(terms, batch)
+        run.count(run.gradient(batch.to(run.device)), batch)
         if run.group_is_complete():
             run.step()
-    run.losses()  # waits for the device
+            run.losses()  # waits for the device
+        each.append(-now + (now := time.perf_counter()))
     run.progress.batch = 0
-    return time.perf_counter() - begin, waited
+    return waited, each
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     asked, _ = options.parse(words.split(), "saving", "")
     run = start.prepare(asked)
-    times: dict[bool, list[float]] = {True: [], False: []}
+    times: dict[bool, list[list[float]]] = {True: [], False: []}
     waits = []
     with tempfile.TemporaryDirectory() as folder, run.writer:
         run.folder = Path(folder)
@@ -64,22 +66,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         epoch(run, 0, saving=True)  # warm-up
         for number in progress(range(1, 2 * given.rounds + 1), desc="epochs"):
             saving = number % 2 == (number // 2) % 2  # A B B A: neither is always second
-            seconds, waited = epoch(run, number, saving)
-            times[saving].append(seconds)
+            waited, each = epoch(run, number, saving)
+            times[saving].append(each)
             waits += [waited] if saving else []
             run.writer.wait()
-    with_saves, without = statistics.median(times[True]), statistics.median(times[False])
-    figures = {
-        "epoch_with_saves_s": with_saves,
-        "epoch_without_s": without,
-        "cost": with_saves / without - 1,
-        "training_waited_s": statistics.median(waits),
-        "all_with_s": times[True],
-        "all_without_s": times[False],
-    }
+    figures = compared(waits, times[True], times[False])
     machine.write(OUT, figures, run.device)
-    print(f"an epoch {without:.3f} s, with saves {with_saves:.3f} s: {figures['cost']:+.1%}")
-    print(f"training waited {figures['training_waited_s']:.4f} s for them")
+    print(f"an epoch {figures['epoch_without_s']:.3f} s; saving costs {figures['cost']:+.1%} of it")
+    print(f"training waited {figures['waited_s']:.4f} s, then lost {figures['lost_s']:.4f} s while they were written")
+
+
+def compared(waits: list[float], saving: list[list[float]], without: list[list[float]]) -> dict[str, Any]:
+    """The figures: `saving` and `without` hold, for each epoch of their kind, the seconds of its batches."""
+    with_saves, plain = ([statistics.median(place) for place in zip(*kind, strict=True)] for kind in (saving, without))
+    waited, lost = statistics.median(waits), sum(with_saves) - sum(plain)
+    whole = [statistics.median(map(sum, kind)) for kind in (saving, without)]
+    return {
+        "epoch_without_s": sum(plain),
+        "waited_s": waited,
+        "lost_s": lost,
+        "cost": (waited + lost) / sum(plain),
+        "cost_by_whole_epochs": (whole[0] + waited) / whole[1] - 1,
+        "batches_with_s": with_saves,
+        "batches_without_s": plain,
+        "epochs_of_each_kind": len(saving),
+    }
 
 
 if __name__ == "__main__":

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 MOST = 2
+
+
+def _stand_back() -> None:
+    """Let this thread run where a core is idle: one that shares a core with training holds up all of its threads."""
+    if sys.platform == "linux":  # where a priority is a thread's own
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 class Writer:
@@ -16,7 +27,7 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="save")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="save", initializer=_stand_back)
         self._under_way: deque[Future] = deque()
 
     def submit(self, write: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -111,10 +112,8 @@ class _Encoder:
         return b"}(" + b"".join([self._any(key) + self._any(item) for key, item in value.items()]) + b"u"
 
     def _tensor(self, tensor: Tensor) -> bytes:
-        size = MARK + b"".join(map(_int, tensor.shape)) + TUPLE
-        stride = MARK + b"".join(map(_int, tensor.stride())) + TUPLE
         place = self._storage(tensor) + _int(tensor.storage_offset())
-        return REBUILD + MARK + place + size + stride + FALSE + NO_HOOKS + TUPLE + REDUCE
+        return REBUILD + MARK + place + _layout(tuple(tensor.shape), tensor.stride())
 
     def _storage(self, tensor: Tensor) -> bytes:
         storage = tensor.untyped_storage()
@@ -126,6 +125,12 @@ class _Encoder:
             self._seen[at] = MARK + _text("storage") + kind + key + _text("cpu") + _int(count) + TUPLE + PERSISTENT
             self.storages.append(storage)
         return self._seen[at]
+
+
+@lru_cache(1024)
+def _layout(shape: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
+    size, steps = (MARK + b"".join(map(_int, numbers)) + TUPLE for numbers in (shape, stride))
+    return size + steps + FALSE + NO_HOOKS + TUPLE + REDUCE
 
 
 def _text(value: str) -> bytes:
