@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.view import FAILED, FINISHED, METRICS, RUNNING, WAITING
+from training.folder import is_locked
 from utils import checkpoint
 from utils.errors import UserError
 from utils.files import previous, write_atomic
@@ -61,7 +61,7 @@ def read(folder: Path) -> Record:
     error = _json(folder / "failed.json", {}).get("error", "") or error
     if error:
         return Record(FAILED, facts, {}, sessions, error)
-    return Record(RUNNING if is_held(folder) else WAITING, facts, {}, sessions)
+    return Record(RUNNING if is_locked(folder) else WAITING, facts, {}, sessions)
 
 
 def last_facts(folder: Path) -> dict[str, Any]:
@@ -133,18 +133,6 @@ def last_lines(console: Path, start: int = 0) -> str:
     except OSError:
         return ""
     return "\n".join([line for line in text.splitlines() if line.strip()][-LAST_LINES:])
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process is training in a run's folder."""
-    try:
-        with open(folder / ".lock", "rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that look do not take each other for a run
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _json(path: Path, otherwise: Any) -> Any:

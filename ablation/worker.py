@@ -27,6 +27,7 @@ import torch
 import train
 from ablation import rates, records
 from data.shared import Shared
+from training.folder import is_locked
 from utils.device import memory_gb
 from utils.errors import UserError
 
@@ -131,7 +132,7 @@ def run(job: dict[str, Any], shared: Shared) -> int:
 def _until_free(folder: Path) -> None:
     """Wait for a worker whose parent was killed elsewhere to let go of the run; train.py refuses it if it does not."""
     until = time.monotonic() + LETTING_GO
-    while records.is_held(folder) and time.monotonic() < until:
+    while is_locked(folder) and time.monotonic() < until:
         time.sleep(0.5)
 
 

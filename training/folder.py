@@ -64,10 +64,10 @@ def lock(folder: Path) -> IO:
     return handle
 
 
-def _held_by_another(handle: IO) -> bool:
+def _held_by_another(handle: IO, kind: int = fcntl.LOCK_EX) -> bool:
     """Whether another process holds the lock of this file; else this one does, until the file closes."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EAGAIN, errno.EACCES):  # a network file system without locks, say
             raise
@@ -79,7 +79,7 @@ def is_locked(folder: Path) -> bool:
     """Whether another process is training in a folder, as far as can be told."""
     try:
         with open(folder / ".lock", "r+") as handle:
-            return _held_by_another(handle)
+            return _held_by_another(handle, fcntl.LOCK_SH)  # two that look do not take each other for a run
     except OSError:
         return False
 

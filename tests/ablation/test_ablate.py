@@ -13,6 +13,7 @@ from ablation import records
 from ablation.study import hold
 from tests.ablation.studies import STUDY, child, statuses, study, table, words
 from tests.trainer import Runs, interrupt, wait_for
+from training.folder import is_locked
 
 GRID = "--lr-policy linear,sgdr"
 FAULTY = """
@@ -176,7 +177,7 @@ def test_a_signal_saves_and_stops_and_names_the_line_that_goes_on(runs: Runs) ->
     code, said = interrupt(process, signal.SIGTERM)
     assert code == 143
     assert said.splitlines()[-1] == f"warning: stopped; go on with: python ablate.py --resume {STUDY}"
-    assert not records.is_held(first)
+    assert not is_locked(first)
     assert statuses() == {"linear-sgd-s0": "waiting"}
     assert [row["status"] for row in table()] == ["waiting", "waiting"]
     assert records.read(first).facts["epoch"] >= 2

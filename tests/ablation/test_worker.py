@@ -18,6 +18,7 @@ from data.shared import Shared
 from data.store import ImageStore
 from tests.trainer import Runs, assert_identical, wait_for
 from training import folder
+from training.folder import is_locked
 from utils.errors import UserError
 
 OTHER = (".options.run.project", ".options.run.exist_ok", ".options.run.name")
@@ -195,7 +196,7 @@ def test_looking_at_a_folder_does_not_keep_a_run_out(tmp_path: Path) -> None:
 
     def look() -> None:
         while not enough.is_set():
-            records.is_held(tmp_path)
+            is_locked(tmp_path)
 
     lookers = [threading.Thread(target=look) for _ in range(2)]
     for looker in lookers:
@@ -208,10 +209,10 @@ def test_looking_at_a_folder_does_not_keep_a_run_out(tmp_path: Path) -> None:
         for looker in lookers:
             looker.join()
     with folder.lock(tmp_path):
-        assert records.is_held(tmp_path)
+        assert is_locked(tmp_path)
         with pytest.raises(UserError, match="another process is training here"):
             folder.lock(tmp_path)
-    assert not records.is_held(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_a_session_that_was_killed_before_its_first_checkpoint_counts_nothing(tmp_path: Path) -> None:
