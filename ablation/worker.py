@@ -46,13 +46,14 @@ def main() -> int:
     answers = os.dup(1)
     os.dup2(2, 1)  # what is printed outside a run goes to the log
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    stopping = threading.Event()
-    threading.Thread(target=_listen, args=(jobs, stopping), daemon=True).start()
+    ready, stopping = threading.Event(), threading.Event()
+    threading.Thread(target=_listen, args=(jobs, ready, stopping), daemon=True).start()
     shared, threads = Shared(), torch.get_num_threads()
     gc.freeze()  # what was imported stays: clearing up after a run takes no half second to look through it
     while True:
         job: dict[str, Any] | None = None
         try:
+            ready.set()
             job = jobs.get()
             torch.set_num_threads(threads)  # a resumed run may have set its own
             answer = STOPPED if stopping.is_set() else do(job, shared)
@@ -69,14 +70,15 @@ def _say(answers: int, answer: dict[str, Any]) -> None:
     os.write(answers, (json.dumps(answer) + "\n").encode())  # in one piece
 
 
-def _listen(jobs: queue.SimpleQueue, stopping: threading.Event) -> None:
-    """Pass jobs on. The line `null` stops what is under way, as Ctrl-C does train.py."""
+def _listen(jobs: queue.SimpleQueue, ready: threading.Event, stopping: threading.Event) -> None:
+    """Pass jobs on. The line `null` stops what is under way, as Ctrl-C does train.py, once this can be answered."""
     for line in sys.stdin:
         job = json.loads(line)
         if job is not None:
             jobs.put(job)
         else:
             stopping.set()
+            ready.wait()
             os.kill(os.getpid(), signal.SIGINT)
     os._exit(0)
 

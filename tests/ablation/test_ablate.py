@@ -167,10 +167,10 @@ def test_a_second_process_is_refused(runs: Runs, capsys: pytest.CaptureFixture) 
 
 @pytest.mark.slow
 def test_a_signal_saves_and_stops_and_names_the_line_that_goes_on(runs: Runs) -> None:
-    process = child(words(runs, GRID, epochs=300, patience=0))
+    process = child(words(runs, GRID, epochs=3000, patience=0))
     first = STUDY / "runs" / "linear-sgd-s0"
     wait_for(process, lambda: records.epochs_done(first) >= 2)
-    second = child(words(runs, GRID, epochs=300, patience=0))
+    second = child(words(runs, GRID, epochs=3000, patience=0))
     said = second.communicate(timeout=120)[0]
     assert second.returncode == 2
     assert "another process is running this study" in said

@@ -22,12 +22,12 @@ def finished(number: int) -> Callable[[], bool]:
 @pytest.mark.slow
 def test_a_small_study_killed_once(runs: Runs) -> None:
     flags = "--optim sgd,adamw --save-steps 1"
-    process = child(words(runs, flags, epochs=3))
+    process = child(words(runs, flags, epochs=12))
     wait_for(process, finished(1))
     kill(process)
     assert set(statuses().values()) != {FINISHED}
-    assert study(runs, flags, epochs=3) == 0
-    assert study(runs, f"{flags} --name whole", epochs=3) == 0
+    assert study(runs, flags, epochs=12) == 0
+    assert study(runs, f"{flags} --name whole", epochs=12) == 0
     assert_same_study(STUDY, STUDY.with_name("whole"))
 
 

@@ -89,7 +89,7 @@ def test_pictures_are_decoded_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, hand: LocalHand) -> None:
-    task = job(runs, "run", "--optim adamw --save-steps 1", epochs=8)
+    task = job(runs, "run", "--optim adamw --save-steps 1", epochs=24)
     folder = Path(task["folder"])
 
     def rows(number: int) -> Callable[[], bool]:
@@ -112,7 +112,7 @@ def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, hand: Loc
     assert len(record.sessions) == 3
     assert record.seconds == pytest.approx(sum(s["seconds"] for s in record.sessions))
     assert all(session["seconds"] > 0 for session in record.sessions)
-    assert_identical(folder, alone(runs, "run", "--optim adamw --save-steps 1", epochs=8), OTHER)
+    assert_identical(folder, alone(runs, "run", "--optim adamw --save-steps 1", epochs=24), OTHER)
 
 
 @pytest.mark.slow

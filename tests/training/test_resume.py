@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+import train
 from benchmarks.compare import differences
 from data.loader import ValLoader
-from tests.trainer import Killed, Runs, assert_identical, at_step, interrupt, kill, rows, send, wait_for
+from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
+from training.session import Session
 from training.start import MAY_CHANGE
 from utils import checkpoint
 
@@ -192,14 +196,26 @@ def test_flags_that_cannot_change_are_refused_by_name(whole: Path, capsys, modul
     assert {"epochs", "device", "workers", "batch_size", "data", "force"} <= MAY_CHANGE
 
 
+def train_until_saved(words: list[str], folder: Path) -> None:
+    """train.py, ended by SIGKILL inside its second epoch once a checkpoint from inside that epoch is on the disk."""
+
+    def act(session: Session) -> None:
+        while checkpoint.load(session.folder / "weights" / "last.pt")["step"] <= STEPS:
+            time.sleep(0.01)
+        send(signal.SIGKILL)(session)
+
+    os.chdir(folder)
+    at_step(pytest.MonkeyPatch(), STEPS + 2, act)
+    train.main(words)
+
+
 @pytest.mark.slow
 def test_a_killed_process_with_save_steps(runs: Runs, whole: Path) -> None:
-    """SIGKILL in the middle of a step, in a process of its own."""
-    process = runs.child(runs.flags(FLAGS + " --save-steps 1"))
-    table = runs.run() / "lr.csv"
-    wait_for(process, lambda: table.exists() and len(table.read_text().splitlines()) > STEPS + 2)
-    code, _ = interrupt(process, signal.SIGKILL)
-    assert code == -signal.SIGKILL
+    words = (runs.flags(FLAGS + " --save-steps 1"), runs.folder)
+    process = multiprocessing.get_context("spawn").Process(target=train_until_saved, args=words)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert checkpoint.load(runs.run() / "weights" / "last.pt")["step"] > STEPS
     assert runs.resume(runs.run()) == 0
     assert_identical(whole, runs.run(), but=(".options.run.save_steps",))
