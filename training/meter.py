@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -47,3 +49,12 @@ class LossMeter:
     def load_state_dict(self, state: dict) -> None:
         self.sums.copy_(state["sums"])
         self.pictures, self.instances = state["pictures"], state["instances"]
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no floating-point value is NaN or infinite. Waits for the device.
+
+    The 2-norm is four times as fast as the maximum; where it is not finite, a square may have overflowed.
+    """
+    floats = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    return any(bool(torch.stack(torch._foreach_norm(floats, order)).isfinite().all()) for order in (2, torch.inf))

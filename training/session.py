@@ -20,11 +20,11 @@ from models.loss import DetectionLoss
 from schedulers.range_test import RangeTest
 from training.build import Data
 from training.memory import LastStep
-from training.meter import LossMeter, NonFiniteLoss
+from training.meter import LossMeter, NonFiniteLoss, all_finite
 from training.options import Options
 from training.progress import Progress, place_of
 from training.refused import Refused
-from training.snapshots import Snapshots
+from training.snapshots import Snapshot, Snapshots
 from training.writer import Writer
 from utils import checkpoint
 from utils.device import autocast, environment, grad_scaler, normalised
@@ -236,8 +236,7 @@ class Session:
     def check(self) -> None:
         """Raise NonFiniteLoss where a loss or a weight is not finite, before it is judged or saved."""
         self.losses()
-        values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
-        if not torch.stack(torch._foreach_norm(values, torch.inf)).isfinite().all():
+        if not all_finite(self.model.state_dict().values()):
             raise self._diverged(f"weights are not finite after step {self.progress.step - 1}")
 
     def last_good(self) -> str:
@@ -262,16 +261,17 @@ class Session:
         if copies:
             self.writer.submit(partial(self._write, copies))
 
-    def _write(self, copies: dict[Path, dict[str, Any]]) -> None:
+    def _write(self, copies: dict[Path, Snapshot]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
         waiting = {path: copy for path, copy in self.refused.take().items() if path not in copies}
         for copy in copies.values():
-            self.snapshots.settle(copy)
-        for path, copy in (waiting | copies).items():  # in order: a last.pt never names a best epoch before it is there
-            if self.attempt(path, partial(checkpoint.save, path, copy, keep_previous=path == self.last)):
+            copy.settle()
+        fresh = {path: copy.value for path, copy in copies.items()}
+        for path, state in (waiting | fresh).items():  # in order: no last.pt names a best epoch before it is there
+            if self.attempt(path, partial(checkpoint.save, path, state, keep_previous=path == self.last)):
                 if path in copies:  # the others' memory is their own
-                    self.snapshots.give_back(copy)
-            elif (lost := self.refused.keep(path, copy)) is not None:
+                    self.snapshots.give_back(copies[path])
+            elif (lost := self.refused.keep(path, state)) is not None:
                 LOGGER.warning(f"{lost}: given up, since newer files wait for the disk too")
 
     def attempt(self, path: Path, write: Callable[[], None]) -> bool:

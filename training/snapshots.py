@@ -3,95 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 Kind = tuple[torch.device, torch.dtype]
+Layout = tuple[tuple[torch.Size, tuple[int, ...]], ...]  # shape and strides of each tensor
 CPU = torch.device("cpu")
+
+
+@dataclass
+class Pack:
+    """Tensors of one device and dtype, side by side in the storage of `flat` as its `views`."""
+
+    flat: Tensor
+    views: list[Tensor]
+    layout: Layout
+    arrival: torch.cuda.Event | None = None  # of what `source`, on the GPU, is copied to `flat`
+    source: Tensor | None = None
+
+    @property
+    def kind_of_memory(self) -> tuple[torch.dtype, Layout, bool]:
+        return self.flat.dtype, self.layout, self.flat.is_pinned()
+
+
+@dataclass
+class Snapshot:
+    """A copy of a value; its tensors may be read once `settle` has returned."""
+
+    value: Any
+    packs: list[Pack]
+
+    def settle(self) -> None:
+        """Return when all has arrived. For the thread that reads it."""
+        for pack in self.packs:
+            if pack.arrival is not None:
+                pack.arrival.synchronize()
+            pack.arrival = pack.source = None  # the GPU's memory, not before
 
 
 class Snapshots:
     """Takes copies of nested dictionaries, lists and tuples with their tensors.
 
     The tensors of one device and dtype are copied together into one storage: a thousand small ones are as many page
-    faults, and as many entries of a file. Main memory that is given back serves the next copy of that size.
+    faults, and as many entries of a file. Main memory that is given back serves the next copy of that layout.
 
     A CUDA GPU copies them on itself first, in turn with training, and from there to pinned main memory beside training.
     """
 
     def __init__(self) -> None:
-        self._spare: dict[tuple[torch.dtype, int, bool], list[Tensor]] = {}
+        self._spare: dict[tuple[torch.dtype, Layout, bool], list[Pack]] = {}
         self._sides: dict[torch.device, torch.cuda.Stream] = {}
-        self._on_the_way: dict[int, tuple[torch.cuda.Event, Tensor]] = {}  # by where in main memory it arrives
 
-    def take(self, value: Any) -> Any:
-        """A copy, to be read once `settle` has been called on it.
+    @torch.no_grad()
+    def take(self, value: Any) -> Snapshot:
+        """A copy.
 
         Its tensors are in main memory, or on a GPU where that has no CUDA or no memory could be pinned.
         """
         tensors: dict[Kind, list[Tensor]] = {}
         for tensor in _tensors(value):
-            tensors.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach())
-        copies = {}
+            tensors.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+        packs = {}
         for kind, originals in tensors.items():
-            flat = self._storage(kind, sum(tensor.numel() for tensor in originals))
-            packed = _packed(originals, flat)
-            torch._foreach_copy_(packed, originals)
-            sent = self._sent(flat)
-            copies[kind] = iter(packed if sent is flat else _packed(originals, sent))
-        return _replaced(value, copies)
+            here = self._space(kind, tuple((tensor.shape, tensor.stride()) for tensor in originals))
+            torch._foreach_copy_(here.views, originals)
+            packs[kind] = self._sent(here)
+        return Snapshot(_replaced(value, {kind: iter(pack.views) for kind, pack in packs.items()}), [*packs.values()])
 
-    def settle(self, copy: Any) -> None:
-        """Return when all of a copy has arrived. For the thread that reads it."""
-        for flat in _storages(copy):
-            event, source = self._on_the_way.pop(flat.data_ptr(), (None, None))
-            if event is not None:
-                event.synchronize()
-            del source  # the GPU's memory, not before
-
-    def give_back(self, copy: Any) -> None:
+    def give_back(self, copy: Snapshot) -> None:
         """The copy, which has settled, is not used any more."""
-        for flat in _storages(copy):
-            if flat.device == CPU:  # elsewhere torch's allocator keeps freed memory itself
-                self._spare.setdefault((flat.dtype, len(flat), flat.is_pinned()), []).append(flat)
+        for pack in copy.packs:
+            if pack.flat.device == CPU:  # elsewhere torch's allocator keeps freed memory itself
+                self._spare.setdefault(pack.kind_of_memory, []).append(pack)
 
-    def _storage(self, kind: Kind, count: int) -> Tensor:
+    def _space(self, kind: Kind, layout: Layout) -> Pack:
         device, dtype = kind
         if device != CPU:
             try:
-                return torch.empty(count, dtype=dtype, device=device)
+                return _packed(layout, torch.empty(_count(layout), dtype=dtype, device=device))
             except torch.OutOfMemoryError:
                 pass
-        return self._main_memory(dtype, count)
+        return self._main_memory(dtype, layout)
 
-    def _main_memory(self, dtype: torch.dtype, count: int, pinned: bool = False) -> Tensor:
-        spare = self._spare.get((dtype, count, pinned))
-        return spare.pop() if spare else torch.empty(count, dtype=dtype, pin_memory=pinned)
+    def _main_memory(self, dtype: torch.dtype, layout: Layout, pinned: bool = False) -> Pack:
+        spare = self._spare.get((dtype, layout, pinned))
+        return spare.pop() if spare else _packed(layout, torch.empty(_count(layout), dtype=dtype, pin_memory=pinned))
 
-    def _sent(self, flat: Tensor) -> Tensor:
-        """Where the content of `flat` will be: on its way from CUDA to main memory, else where it is."""
+    def _sent(self, pack: Pack) -> Pack:
+        """Where the content will be: on its way from CUDA to main memory, else where it is."""
+        flat = pack.flat
         if flat.device.type != "cuda" or not len(flat):
-            return flat
+            return pack
         try:
-            there = self._main_memory(flat.dtype, len(flat), pinned=True)
+            there = self._main_memory(flat.dtype, pack.layout, pinned=True)
         except RuntimeError:  # no more can be pinned: whoever reads the copy fetches it
-            return flat
+            return pack
         if flat.device not in self._sides:
             self._sides[flat.device] = torch.cuda.Stream(flat.device)
         side = self._sides[flat.device]
         side.wait_stream(torch.cuda.current_stream(flat.device))
         with torch.cuda.stream(side):
-            there.copy_(flat, non_blocking=True)
-        event = side.record_event(torch.cuda.Event(blocking=True))
-        self._on_the_way[there.data_ptr()] = event, flat
+            there.flat.copy_(flat, non_blocking=True)
+        there.arrival, there.source = side.record_event(torch.cuda.Event(blocking=True)), flat
         return there
-
-
-def _storages(copy: Any) -> list[Tensor]:
-    """The tensors that those of a copy are views of."""
-    return list({id(tensor._base): tensor._base for tensor in _tensors(copy)}.values())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -105,15 +122,20 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _packed(tensors: list[Tensor], flat: Tensor) -> list[Tensor]:
-    """Views of `flat`, side by side, with the shapes and memory formats of the tensors."""
-    packed, at = [], 0
-    for tensor in tensors:
-        part = flat[at : at + tensor.numel()]
-        last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-        packed.append(part.as_strided(tensor.shape, tensor.stride()) if last else part.view(tensor.shape))
-        at += tensor.numel()
-    return packed
+def _count(layout: Layout) -> int:
+    return sum(shape.numel() for shape, _ in layout)
+
+
+def _packed(layout: Layout, flat: Tensor) -> Pack:
+    """Views of `flat`, side by side, with the shapes and memory formats of the layout."""
+    views, at = [], 0
+    for shape, stride in layout:
+        part = flat[at : at + shape.numel()]
+        like = torch.empty_strided(shape, stride, device="meta")
+        last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+        views.append(part.as_strided(shape, stride) if last else part.view(shape))
+        at += shape.numel()
+    return Pack(flat, views, layout)
 
 
 def _replaced(value: Any, copies: dict[Kind, Iterator[Tensor]]) -> Any:

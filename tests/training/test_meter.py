@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.meter import LossMeter, NonFiniteLoss
+from training.meter import LossMeter, NonFiniteLoss, all_finite
 
 CPU = torch.device("cpu")
 
@@ -47,3 +47,11 @@ def test_a_saved_state_does_not_change_later() -> None:
     state = meter.state_dict()
     meter.add(torch.ones(3), 1, 1, step=0)
     assert state["sums"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_all_finite(bad: float) -> None:
+    values = [torch.full((3,), 3e38), torch.zeros(2, 2), torch.tensor(1), torch.empty(0)]  # squares overflow
+    assert all_finite(values)
+    values[1][1, 0] = bad
+    assert not all_finite(values)
