@@ -22,12 +22,19 @@ from utils.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def graphs() -> int:
+    """Graphs that torch has captured so far in this process."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
 @pytest.mark.slow
 def test_a_compiled_run_trains_and_its_checkpoint_loads_uncompiled(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole network is captured, forward and backward; its kernels stay torch's own: making them takes minutes."""
     plain_compile = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self, mode: plain_compile(self, backend="aot_eager"))
+    before = graphs()
     assert runs("--compile default", name="compiled", epochs=1) == 0
+    assert graphs() > before
     assert runs(name="plain", epochs=1) == 0
     compiled, plain = (checkpoint.load(runs.run(name) / "weights" / "last.pt") for name in ("compiled", "plain"))
     assert list(compiled["model"]) == list(plain["model"])
@@ -39,13 +46,26 @@ def test_a_compiled_run_trains_and_its_checkpoint_loads_uncompiled(runs: Runs, m
     assert resumed.options.run.compile == "default"
 
 
+class Small(nn.Module):
+    """Torch's own containers are not compiled by every version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return nn.functional.silu(self.linear(inputs))
+
+
 @pytest.mark.slow
 def test_the_compiler_makes_kernels() -> None:
-    module = nn.Sequential(nn.Linear(8, 8), nn.SiLU())
+    module = Small()
     inputs = torch.randn(3, 8)
     expected = module(inputs)
     compile_model(module, "default", torch.device("cpu"))
+    before = graphs()
     torch.testing.assert_close(module(inputs), expected)
+    assert graphs() == before + 1
 
 
 @pytest.mark.slow
@@ -58,7 +78,8 @@ def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path) -> None:
         import torch
         from training.accelerate import compile_model
         from utils.errors import UserError
-        module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.SiLU())
+        from tests.training.test_compile import Small
+        module = Small()
         compile_model(module, "default", torch.device("cpu"))
         try:
             module(torch.randn(3, 8))
