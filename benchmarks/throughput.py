@@ -10,8 +10,10 @@ stage, tells each stage's share. Every flag of train.py may be added but those t
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
+import os
 import statistics
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from benchmarks.rates import Utilisation, matrix_rate, step_flops
 from benchmarks.stages import OneBatch, Watch, timed
 from train import train_one_epoch
 from training import options, start
+from training.ending import OUT_OF_MEMORY
 from training.memory import enough_memory
 from training.meter import LossMeter
 from training.session import Session
@@ -48,7 +51,9 @@ class Measuring:
     """The measurement; --epochs is the number of its rounds."""
 
     out: str = option("", "JSON file for the figures")
-    profile: str = option("", "folder for a trace of some batches (TensorBoard, Perfetto, chrome://tracing)")
+    profile: str = option(
+        "", "folder for a trace of some batches (TensorBoard, Perfetto, chrome://tracing); bare: trace", const="trace"
+    )
 
 
 def epoch(run: Session, watch: Watch) -> float:
@@ -192,6 +197,16 @@ def check(asked: options.Options) -> None:
             raise UserError(f"{flag} would do nothing: a measurement resumes and saves no run; leave it out")
 
 
+def make_room(measuring: Measuring) -> None:
+    """The folders of what will be written; raises OSError before anything is measured for nothing."""
+    out = Path(measuring.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if measuring.out and out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), measuring.out)
+    if measuring.profile:
+        Path(measuring.profile).mkdir(parents=True, exist_ok=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write. Returns 0, or 2 for a mistake."""
     began = time.perf_counter()
@@ -200,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = "python -m benchmarks.throughput"
         asked, (measuring,) = options.parse(argv, name, __doc__.splitlines()[0], [Measuring])
         check(asked)
-        Path(measuring.out).parent.mkdir(parents=True, exist_ok=True)  # whatever stands in the way is said before
+        make_room(measuring)
         rounds = asked.run.epochs
         asked.run.epochs = rounds + 3  # with the one that warms up, the timed one and the traced one
         run = start.prepare(asked)
@@ -217,6 +232,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         LOGGER.error(f"{error.filename or 'the figures'}: {error.strerror or error}; give another --out or --profile")
+        return 1
+    except torch.OutOfMemoryError:
+        LOGGER.error(OUT_OF_MEMORY)
         return 1
     except KeyboardInterrupt:
         LOGGER.warning("stopped: nothing was measured")

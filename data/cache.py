@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from utils.files import atomic_file
 
 LOGGER = logging.getLogger("anneal")
 VERSION = 1
@@ -106,17 +107,11 @@ def save(path: Path, key: str, names: Sequence[str], records: Records) -> None:
         "notes": np.frombuffer(json.dumps(notes).encode(), np.uint8),
         "key": np.frombuffer(f"{VERSION} {key}".encode(), np.uint8),
     }
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-            temporary = file.name
+        with atomic_file(path) as file:
             np.savez(file, allow_pickle=False, **arrays)
-        os.chmod(temporary, 0o644)  # a temporary file is private; this one is for all who use the data
-        os.replace(temporary, path)
     except OSError as error:
         LOGGER.info("The index is not cached: %s cannot be written (%s).", path, error.strerror)
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def load(path: Path, key: str) -> tuple[dict[str, int], Records]:

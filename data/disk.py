@@ -12,13 +12,15 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import atomic_file
+from utils.files import STALE, atomic_file
 
 LOGGER = logging.getLogger("anneal")
 VERSION = 1
@@ -86,8 +88,17 @@ def _is_whole(path: Path, header: bytes, count: int) -> bool:
     return False
 
 
+def _sweep(where: Path) -> None:
+    """Remove what runs that were killed while they made a file, of any key, left behind."""
+    for part in where.glob(".*.pixels.*.tmp"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
+
+
 def _make(path: Path, header: bytes, count: int, fill: Callable[[Callable[[int, np.ndarray], None]], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
     free = shutil.disk_usage(path.parent).free
     if count > free:
         remedy = "set ANNEAL_CACHE to a folder on a larger disk, or use --cache none"

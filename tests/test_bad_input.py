@@ -69,6 +69,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--momentum 1", ["momentum is 1.0; it must be under 1"]),
         ("--mosaic 2", ["mosaic=2"]),
         ("--epochs 0", ["--epochs 0: must be at least 1"]),
+        ("--imgsz 16416", ["--imgsz 16416: must be at most 16384"]),
         ("--batch-size -1", ["--batch-size -1: must be at least 1"]),
         ("--workers -1", ["--workers -1: must be at least 0"]),
         ("--patience -5", ["--patience -5: must be at least 0"]),

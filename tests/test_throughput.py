@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from benchmarks import throughput
@@ -15,7 +16,7 @@ from training import options, start
 
 
 def test_the_figures_are_whole_and_agree(runs: Runs, capsys: pytest.CaptureFixture) -> None:
-    words = runs.flags("--out figures.json --profile trace", epochs=2, noplots=None)
+    words = runs.flags("--out figures.json --profile", epochs=2, noplots=None)
     assert throughput.main(words) == 0
     figures = json.loads(Path("figures.json").read_text())
     rate = figures["images_per_s"]
@@ -49,13 +50,26 @@ def test_flags_that_would_do_nothing_are_refused(runs: Runs, capsys: pytest.Capt
     assert f"{flag.split()[0]} would do nothing: a measurement resumes" in capsys.readouterr().out
 
 
-def test_a_place_that_cannot_be_written_is_said_before_measuring(runs: Runs, capsys, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("flags", "named"), [("--out file/f.json", "file"), ("--out folder", "folder"), ("--profile file", "file")]
+)
+def test_a_place_that_cannot_be_written_is_said_before_measuring(runs, capsys, monkeypatch, flags, named) -> None:
     monkeypatch.setattr(throughput, "measure", lambda *_: pytest.fail("measured"))
     Path("file").touch()
-    assert throughput.main(runs.flags("--out file/figures.json")) == 1
+    Path("folder").mkdir()
+    assert throughput.main(runs.flags(flags)) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("error: file: ")
+    assert line.startswith(f"error: {named}: ")
     assert "give another --out" in line
+
+
+def test_memory_that_runs_out_is_one_line(runs: Runs, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(throughput, "measure", refuse)
+    assert throughput.main(runs.flags()) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("error: out of memory; give a smaller --imgsz")
 
 
 def test_a_stop_is_one_line(runs: Runs, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "imgsz", "nbs"), 1),
     **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps"), 0),
 }
-LARGEST = 1 << 15  # pixels of a side
+LARGEST = 1 << 14  # pixels of a side: OpenCV crashes on a picture of four channels and over 2 GiB
 UNUSED_HYP = {
     "iou_t": "the anchors are matched by anchor_t",
     "anchors": "a layout has three anchors a head",

@@ -102,6 +102,18 @@ def test_a_folder_that_cannot_be_written(images, caplog):
     assert sorted(path.name for path in images.parent.iterdir()) == [".anneal-train.npz", "train"]
 
 
+def test_what_a_killed_run_left_is_removed(images, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", lambda *_: os._exit(9))
+        if (child := os.fork()) == 0:
+            build(images)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    (left,) = images.parent.glob("*.tmp")
+    os.utime(left, (1, 1))
+    build(images)
+    assert sorted(path.name for path in images.parent.iterdir()) == [".anneal-train.npz", "train"]
+
+
 def damaged(path: Path) -> dict[str, bytes]:
     """Caches that must not be believed."""
     good = path.read_bytes()

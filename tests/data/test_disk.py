@@ -116,6 +116,17 @@ def test_a_failure_leaves_nothing_behind(index, tmp_path, monkeypatch):
         ImageStore(index, 20, "disk")
 
 
+def test_what_killed_runs_left_is_removed_when_another_file_is_made(index, tmp_path):
+    (tmp_path / "cache").mkdir()
+    old, new, other = (tmp_path / "cache" / name for name in (".a.pixels.1-1.tmp", ".b.pixels.2-2.tmp", "c.pixels"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    ImageStore(index, 20, "disk")
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]
+
+
 def test_where_pictures_go(index, monkeypatch, caplog):
     """On a CPU the host draws, unless asked otherwise; on a GPU it is sent what is not kept there."""
     assert isinstance(open_store(index, 64, "auto", CPU), ImageStore)
