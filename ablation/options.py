@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation import definition as definitions
-from ablation.axes import MANNER, OWN, fields, flag, split
+from ablation.axes import MANNER, OWN, PLACE, fields, flag, split
 from ablation.definition import Definition
 from training import options
 from utils.config import option
@@ -70,8 +70,7 @@ def _parse(argv: Sequence[str] | None) -> Asked:
     for variant, bundle in found.variants.items():
         for name in [name for name in bundle if name in given or name in lists]:
             raise UserError(f"{flag(name)}: variant {variant} of {study.study} sets it too; give it in one of the two")
-    own = {"project", "name", "resume"}
-    found.override(lists, {name: value for name, value in given.items() if name not in own})
+    found.override(lists, {name: value for name, value in given.items() if name not in PLACE})
     found.complete()
     project = asked.run.project if "project" in asked.given else "runs/ablate"
     return Asked(study, found, Path(project) / asked.run.name, False, str(found.common.get("device", "auto")))
