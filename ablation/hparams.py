@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ablation.ranking import text
 from ablation.view import FINISHED, METRICS, StudyView
 
 LOGGER = logging.getLogger("anneal")
@@ -34,7 +35,7 @@ def write(study: StudyView) -> None:
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """TensorBoard takes numbers, texts and truth values."""
-    return {name: value if isinstance(value, str | int | float) else str(value) for name, value in settings.items()}
+    return {name: value if isinstance(value, str | int | float) else text(value) for name, value in settings.items()}
 
 
 def _events(folder: Path) -> list[Path]:
