@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,16 @@ def write(study: StudyView) -> None:
         return
     for run in missing:
         metrics = {f"final/{name}": float(run.metrics[name]) for name in METRICS}
-        with SummaryWriter(str(study.folder / "hparams" / run.name)) as writer:
+        folder = study.folder / "hparams" / run.name
+        begun = folder.with_name(f".{run.name}")  # whole or not there: a record is never written again
+        shutil.rmtree(begun, ignore_errors=True)
+        with SummaryWriter(str(begun)) as writer:
             for summary in hparams(_plain(run.settings | {"lr0": run.lr0}), metrics):
                 writer.file_writer.add_summary(summary)
             for name, value in metrics.items():
                 writer.add_scalar(name, value, 0)
+        shutil.rmtree(folder, ignore_errors=True)
+        begun.rename(folder)
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
