@@ -16,6 +16,9 @@ from utils.config import option
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
+ABOUT = """Policies x optimizers x seeds as one study, in runs/ablate/NAME. A comma list makes an option an axis:
+--lr0 0.003,0.01. The same command, or --resume STUDY, goes on; ablate.py report STUDY writes the report anew.
+See docs/ablation.md."""
 FREE = {"device", "workers", "cache", "noplots"}  # what a study that goes on may be given anew
 
 
@@ -54,9 +57,7 @@ def _parse(argv: Sequence[str] | None) -> Asked:
     argv = list(sys.argv[1:] if argv is None else argv)
     options.import_plugins(options.plugins_of(argv))
     lists, left = split(argv)
-    asked, (study,) = options.parse(
-        left, "ablate.py", "Policies x optimizers x seeds; see docs/ablation.md.", [StudyOptions]
-    )
+    asked, (study,) = options.parse(left, "ablate.py", ABOUT, [StudyOptions])
     for name in sorted(asked.given & set(OWN)):
         raise UserError(f"{flag(name)} is not an option of a study; {OWN[name]}")
     given = {name: _value(asked, name) for name in fields() if name in asked.given}
