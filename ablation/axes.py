@@ -27,6 +27,8 @@ OWN = {
     "force": "give --resume STUDY alone",
 }
 
+PLACE = ("project", "name", "resume")  # which study it is: the command line's alone
+
 
 def fields() -> dict[str, dataclasses.Field]:
     """Every option of a run by its name."""
@@ -44,6 +46,8 @@ def known(name: Any, where: str) -> str:
         raise UserError(f"{where}: unknown option '{name}'; {nearest(plain, fields()).split(' known:')[0]}")
     if plain in OWN and plain != "seed":
         raise UserError(f"{where}: {plain} is not an option of a study; {OWN[plain]}")
+    if plain in PLACE:
+        raise UserError(f"{where}: {plain} says which study it is; give {flag(plain)} on the command line")
     return plain
 
 

@@ -93,9 +93,11 @@ def read(path: Path, recorded: bool = False) -> tuple[Definition, dict[str, Any]
             raise UserError(f"{place(path, str(key))}: unknown key '{key}'; {nearest(str(key), KEYS)}")
     common = _mapping(content, "common", path)
     if "data" in content:
+        if "data" in common:
+            raise UserError(f"{path}: data is given by itself and in common; give it once")
         common = {"data": content["data"]} | common
     import_plugins(_strings(common.get("plugin", [])))  # their policies and optimizers are known from here on
-    grid = {known(name, f"{path}: grid"): values for name, values in _mapping(content, "grid", path).items()}
+    grid = _by_name(_mapping(content, "grid", path), f"{path}: grid")
     if "seeds" in content:
         if "seed" in grid:
             raise UserError(f"{path}: seeds and grid: seed are the same; give one of them")
@@ -103,16 +105,39 @@ def read(path: Path, recorded: bool = False) -> tuple[Definition, dict[str, Any]
     found = Definition(
         {name: axis(name, values, f"{path}: grid") for name, values in grid.items()},
         [_excluded(rule, path) for rule in _list(content, "exclude", path)],
-        {str(name): _bundle(name, b, path) for name, b in _mapping(content, "variants", path).items()},
+        _variants(_mapping(content, "variants", path), path),
         _settings(common, f"{path}: common"),
     )
     for name in set(found.common) & set(found.grid):
         raise UserError(f"{path}: {name} is in grid and in common; give it in one of them")
-    return found, {key: content[key] for key in RECORDED if key in content}
+    if not recorded:
+        return found, {}
+    if not found.grid.keys() >= set(FIRST):
+        raise UserError(f"{path}: damaged, its grid lacks {' or '.join(FIRST)}; put it back, or choose another --name")
+    kept = {key: _mapping(content, key, path) for key in ("runs", "seen")}
+    return found, kept | {"command": str(content.get("command") or "")}
 
 
 def _settings(values: dict[str, Any], where: str) -> dict[str, Any]:
-    return {known(name, where): typed(known(name, where), value, where) for name, value in values.items()}
+    return {name: typed(name, value, where) for name, value in _by_name(values, where).items()}
+
+
+def _by_name(values: dict[Any, Any], where: str) -> dict[str, Any]:
+    """Values by the names of their options. Raises UserError for one written twice, as lr-policy and as lr_policy."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        option = known(name, where)
+        if option in found:
+            raise UserError(f"{where}: {option} is given twice; give it once")
+        found[option] = value
+    return found
+
+
+def _variants(values: dict[Any, Any], path: Path) -> dict[str, dict[str, Any]]:
+    found = {str(name): _bundle(name, bundle, path) for name, bundle in values.items()}
+    if len(found) < len(values):
+        raise UserError(f"{path}: variants: two have the same name; give each its own")
+    return found
 
 
 def _bundle(name: Any, values: Any, path: Path) -> dict[str, Any]:
@@ -131,9 +156,10 @@ def _excluded(rule: Any, path: Path) -> dict[str, Any]:
     where = f"{path}: exclude"
     if not isinstance(rule, dict) or not rule:
         raise UserError(f"{where}: give a list of settings, such as - {{lr_policy: clr, optim: adam}}")
+    variant = {"variant": rule["variant"]} if "variant" in rule else {}
+    settings = _by_name({name: value for name, value in rule.items() if name != "variant"}, where)
     found: dict[str, Any] = {}
-    for name, value in rule.items():
-        option = "variant" if name == "variant" else known(name, where)
+    for option, value in (variant | settings).items():
         values = value if isinstance(value, list) else [value]
         found[option] = [str(v) if option == "variant" else typed(option, v, where) for v in values]
     return found

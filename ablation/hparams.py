@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ablation.ranking import text
 from ablation.view import FINISHED, METRICS, StudyView
 
 LOGGER = logging.getLogger("anneal")
@@ -25,16 +27,21 @@ def write(study: StudyView) -> None:
         return
     for run in missing:
         metrics = {f"final/{name}": float(run.metrics[name]) for name in METRICS}
-        with SummaryWriter(str(study.folder / "hparams" / run.name)) as writer:
+        folder = study.folder / "hparams" / run.name
+        begun = folder.with_name(f".{run.name}")  # whole or not there: a record is never written again
+        shutil.rmtree(begun, ignore_errors=True)
+        with SummaryWriter(str(begun)) as writer:
             for summary in hparams(_plain(run.settings | {"lr0": run.lr0}), metrics):
                 writer.file_writer.add_summary(summary)
             for name, value in metrics.items():
                 writer.add_scalar(name, value, 0)
+        shutil.rmtree(folder, ignore_errors=True)
+        begun.rename(folder)
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """TensorBoard takes numbers, texts and truth values."""
-    return {name: value if isinstance(value, str | int | float) else str(value) for name, value in settings.items()}
+    return {name: value if isinstance(value, str | int | float) else text(value) for name, value in settings.items()}
 
 
 def _events(folder: Path) -> list[Path]:

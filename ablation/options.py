@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation import definition as definitions
-from ablation.axes import MANNER, OWN, fields, flag, split
+from ablation.axes import MANNER, OWN, PLACE, fields, flag, split
 from ablation.definition import Definition
 from training import options
 from utils.config import option
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
+ABOUT = """Policies x optimizers x seeds as one study, in runs/ablate/NAME. A comma list makes an option an axis:
+--lr0 0.003,0.01. The same command, or --resume STUDY, goes on; ablate.py report STUDY writes the report anew.
+See docs/ablation.md."""
 FREE = {"device", "workers", "cache", "noplots"}  # what a study that goes on may be given anew
 
 
@@ -54,9 +57,7 @@ def _parse(argv: Sequence[str] | None) -> Asked:
     argv = list(sys.argv[1:] if argv is None else argv)
     options.import_plugins(options.plugins_of(argv))
     lists, left = split(argv)
-    asked, (study,) = options.parse(
-        left, "ablate.py", "Policies x optimizers x seeds; see docs/ablation.md.", [StudyOptions]
-    )
+    asked, (study,) = options.parse(left, "ablate.py", ABOUT, [StudyOptions])
     for name in sorted(asked.given & set(OWN)):
         raise UserError(f"{flag(name)} is not an option of a study; {OWN[name]}")
     given = {name: _value(asked, name) for name in fields() if name in asked.given}
@@ -70,8 +71,7 @@ def _parse(argv: Sequence[str] | None) -> Asked:
     for variant, bundle in found.variants.items():
         for name in [name for name in bundle if name in given or name in lists]:
             raise UserError(f"{flag(name)}: variant {variant} of {study.study} sets it too; give it in one of the two")
-    own = {"project", "name", "resume"}
-    found.override(lists, {name: value for name, value in given.items() if name not in own})
+    found.override(lists, {name: value for name, value in given.items() if name not in PLACE})
     found.complete()
     project = asked.run.project if "project" in asked.given else "runs/ablate"
     return Asked(study, found, Path(project) / asked.run.name, False, str(found.common.get("device", "auto")))

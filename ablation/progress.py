@@ -60,10 +60,10 @@ class Screen:
                 self.names[name].asked.run.epochs,
             )
             bar = "#" * (20 * min(done, epochs) // epochs)
-            lines.append(f"  {name:<{self.width}}  [{bar:<20}] epoch {done}/{epochs}")
+            lines.append(f"  [{bar:<20}] epoch {done}/{epochs}  {name}")
         waiting = len(self.names) - len(self.closed) - len(running)
         counts = f"{len(self.closed) - self.failed} finished, {self.failed} failed, {len(running)} running"
-        lines.append(f"  {counts}, {waiting} waiting; {self._left()}")
+        lines.append(f"  {self._left()}; {counts}, {waiting} waiting")  # a narrow terminal shows the time
         self._erase()
         columns = shutil.get_terminal_size().columns - 1
         sys.stdout.write("".join(f"{line[:columns]}\n" for line in lines))

@@ -87,6 +87,8 @@ def text(value: Any) -> str:
     """A setting as it is shown: different ones differently."""
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(text, value)) or "-"
     return "-" if value is None else str(value)
 
 

@@ -55,8 +55,9 @@ if (Curves) (() => {
     if (curve.rate) {
       return `${name}: learning rate of ${data.groups[state.group]} ${Curves.number(point.y)} at step ${point.step}`;
     }
-    const value = `${data.metrics[state.metric]} ${point.y.toFixed(3)}`;
-    const range = point.n > 1 ? ` (${point.low.toFixed(3)} to ${point.high.toFixed(3)} over ${point.n} seeds)` : "";
+    const [y, low, high] = [point.y, point.low, point.high].map(Curves.number);
+    const value = `${data.metrics[state.metric]} ${y}`;
+    const range = point.n > 1 ? ` (${low} to ${high} over ${point.n} seeds)` : "";
     return `${name}: ${value}${range} after epoch ${point.epoch}`;
   }
 

@@ -26,7 +26,8 @@ def headline(study: StudyView, ranking: Ranking) -> list[Block]:
             Text(f"Finished so far: {found}. There is no other cell to compare it with.", "lead"),
             *_progress(study),
         ]
-    return [Text(f"Highest: {found}.", "lead"), Text(_sureness(others)), *_progress(study)]
+    where = "Highest" if best is ranking.entries[0] else "Highest of the cells with two finished seeds or more"
+    return [Text(f"{where}: {found}.", "lead"), Text(_sureness(others)), *_progress(study)]
 
 
 def _seeds(entry: Entry) -> str:
@@ -86,6 +87,9 @@ def caveats(ranking: Ranking) -> Bullets:
         items.append("Every cell has one finished seed: no interval can be given, and a difference may be chance.")
     elif most:
         items.append(_coarse(most))
+    if len(ranking.entries) == 1:
+        items.append("The validation pictures choose the best epoch of each run: on new pictures expect less.")
+        return Bullets(tuple(items))
     items.append(
         "The validation pictures choose the best epoch of each run and the best of"
         f" {count(len(ranking.entries), 'cell')}, so the figure of the winner is flattered twice (the winner's curse):"

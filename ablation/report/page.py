@@ -114,7 +114,7 @@ def _span(value: Value) -> str:
         return escape(value.text)
     low, middle, high = (5 + 80 * end for end in value.span)
     return (
-        '<svg class="span" viewBox="0 0 90 12" width="90" height="12" aria-hidden="true">'
+        '<div class="span"><svg viewBox="0 0 90 12" width="90" height="12" aria-hidden="true">'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="6" y2="6"/><circle cx="{middle:.1f}" cy="6" r="3"/></svg>'
-        f'<span class="ends">{escape(value.text)}</span>'
+        f"<span>{escape(value.text)}</span></div>"
     )

@@ -9,6 +9,7 @@ import pytest
 from ablation import options
 from ablation.definition import read
 from ablation.grid import expand
+from ablation.study import opened
 from utils.errors import UserError
 
 STUDY = """
@@ -24,6 +25,7 @@ variants:
   twice: {lr_policy: sgdr, lr_arg: t_mult=2}
 common: {epochs: 3, imgsz: 64, noplots: true}
 """
+WHOLE = "grid: {lr_policy: [clr], optim: [sgd], seed: [0]}"
 
 
 @pytest.fixture
@@ -92,6 +94,14 @@ def test_a_flag_that_a_variant_sets_is_refused(file: Path, flags: list[str]) -> 
         ("variants: {a: {seed: 1}}", "seed cannot vary"),
         ("runs: {}", "unknown key 'runs'"),
         ("grid: {optim: [[sgd]]}", "must be a plain value"),
+        ("grid: {lr-policy: [clr], lr_policy: [sgdr]}", "lr_policy is given twice"),
+        ("common: {batch-size: 2, batch_size: 4}", "batch_size is given twice"),
+        ("variants: {a: {batch-size: 2, batch_size: 4}}", "variant a: batch_size is given twice"),
+        ("exclude: [{lr-policy: clr, lr_policy: sgdr}]", "lr_policy is given twice"),
+        ("variants: {1: {mosaic: 0}, '1': {mixup: 1}}", "two have the same name"),
+        ("data: a.yaml\ncommon: {data: b.yaml}", "data is given by itself and in common"),
+        ("common: {name: mine}", "give --name on the command line"),
+        ("common: {resume: last.pt}", "give --resume on the command line"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_file(tmp_path: Path, text: str, says: str) -> None:
@@ -102,6 +112,14 @@ def test_mistakes_are_one_line_that_names_the_file(tmp_path: Path, text: str, sa
     assert says in str(caught.value)
     assert "study.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "grid: {optim: [sgd]}", f"{WHOLE}\nruns: [1, 2]", f"{WHOLE}\nseen: 3"])
+def test_a_damaged_file_of_a_study_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    for act in (lambda: opened(tmp_path), lambda: options.parse(["--resume", str(tmp_path)])):
+        with pytest.raises(UserError, match=r"study\.yaml"):
+            act()
 
 
 def test_excluding_all_is_an_error(tmp_path: Path) -> None:

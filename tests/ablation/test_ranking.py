@@ -28,7 +28,7 @@ def test_settings_that_some_runs_lack_and_their_order() -> None:
     turned = replace(other, settings=dict(reversed(other.settings.items())))
     found = cells([plain, more, turned])
     assert [len(cell.runs) for cell in found] == [2, 1]
-    assert [cell.label for cell in found] == ["clr · sgd", "clr · sgd · lr_arg=['cycles=2']"]
+    assert [cell.label for cell in found] == ["clr · sgd", "clr · sgd · lr_arg=cycles=2"]
 
 
 def test_failed_and_broken_values_do_not_count() -> None:

@@ -12,6 +12,7 @@ from ablation import report
 from ablation.view import FAILED, RUNNING, WAITING
 from tests.ablation.browser import Opened, needs_chromium, open_page
 from tests.ablation.synthetic import changed, grid, study, with_curves, write_curves
+from utils.tracker import read_csv
 
 pytestmark = needs_chromium
 
@@ -84,6 +85,10 @@ def test_zoom_move_and_read(page: Path, tmp_path: Path) -> None:
     root = opened.elements["html"]
     assert "after epoch 2" in root["data-cursor-readout"]
     assert root["data-cursor-readout"].startswith("sgdr · adamw (rank 1)")
+    tables = [read_csv(path / "results.csv") for path in (page.parent / "runs").glob("sgdr-adamw-*")]
+    mean = np.mean([table[1]["metrics/mAP_0.5:0.95"] for table in tables])
+    said = float(root["data-cursor-readout"].split("mAP50-95 ")[1].split()[0])
+    assert said == pytest.approx(mean, rel=1e-3)  # low scores too are read to four digits
     assert root["data-down-readout"].startswith("onecycle · adamw (rank 2)")
     assert root["data-escape-readout"].startswith("Wheel")
 
@@ -169,3 +174,17 @@ def test_every_kind_of_study(case: str, look: str, tmp_path: Path) -> None:
     assert ("canvas" in opened.elements) == (case != "nothing")
     if case != "nothing":
         assert opened.number("curves") == {"one run": 1, "running": 2}.get(case, 5)
+
+
+def test_the_scale_of_the_intervals_is_one_for_all_rows(tmp_path: Path) -> None:
+    """A cell with one seed has a shorter text beside its dot, which stands where its mean is all the same."""
+    runs = changed(
+        grid(tmp_path, 2), lambda r: r.settings["seed"] == 1 and "sgdr" in r.name, status=WAITING, metrics={}
+    )
+    report.write(study(tmp_path, runs))
+    script = """
+    const lefts = [...document.querySelectorAll("#ranking td svg")].map((s) => s.getBoundingClientRect().left);
+    document.documentElement.dataset.lefts = new Set(lefts.map(Math.round)).size;"""
+    opened = open_page(tmp_path / "report.html", tmp_path, script)
+    clean(opened)
+    assert opened.number("lefts", "html") == 1
