@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,7 @@ def load_yaml(path: str | Path) -> dict[Any, Any]:
     """
     text = _read(Path(path))
     try:
-        _check_bounds(text)
-        content = yaml.load(text, Loader=_Loader)
+        content = copy.deepcopy(_parsed(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else f"{path}"
@@ -57,6 +58,12 @@ def load_yaml(path: str | Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, not 'key: value' lines; see data/mask.yaml")
     return content
+
+
+@lru_cache(8)  # a study reads the same network for each of its runs
+def _parsed(text: str) -> Any:
+    _check_bounds(text)
+    return yaml.load(text, Loader=_Loader)
 
 
 def place(path: str | Path, key: str) -> str:
