@@ -31,7 +31,7 @@ class FindOptions:
 
     start: float = option(1e-7, "first rate")
     end: float = option(10.0, "last rate")
-    steps: int = option(100, "steps from the first rate to the last; a step is one batch")
+    steps: int = option(100, "steps from the first rate to the last, 20 or more; a step is one batch")
     mode: str = option("exp", "how the rate rises", choices=("exp", "linear"))
 
 

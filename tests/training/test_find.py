@@ -114,7 +114,7 @@ def test_memory_that_runs_out_splits_the_batches_as_in_training(runs: Runs, monk
 def test_a_disk_that_refuses_the_files_is_one_line(runs: Runs, capsys, name: str) -> None:
     """What the test found is said first: it need not be made again."""
     (runs.folder / "runs/lr_find/exp" / name).mkdir(parents=True)
-    assert lr_find.main(runs.flags("--steps 10 --exist-ok", epochs=None)) == 1
+    assert lr_find.main(runs.flags("--steps 20 --exist-ok", epochs=None)) == 1
     *before, last = capsys.readouterr().out.splitlines()
     assert any(line.startswith("the loss ") for line in before)
     assert last == "error: runs/lr_find/exp: Is a directory; make room or choose another --project"
