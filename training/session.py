@@ -59,6 +59,7 @@ class Session:
         self.last_step = LastStep(self.model)
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
+        self.unwritten: dict[Path, Callable[[], None]] = {}  # what else to try again at the next save
         self.writer = Writer()
         self.snapshots = Snapshots()
         self.refused = Refused()
@@ -264,6 +265,7 @@ class Session:
 
     def _write(self, copies: dict[Path, dict[str, Any]]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
+        self.unwritten = {path: write for path, write in self.unwritten.items() if not self.attempt(path, write)}
         waiting = {path: copy for path, copy in self.refused.take().items() if path not in copies}
         for copy in copies.values():
             self.snapshots.settle(copy)

@@ -15,6 +15,7 @@ from tests.trainer import Runs, is_finite, set_nan
 from training import options, start
 from training.meter import NonFiniteLoss
 from training.refused import MOST
+from training.report import Report
 from training.session import Session
 from utils import checkpoint
 from utils.signals import Wishes
@@ -160,6 +161,27 @@ def test_a_best_epoch_that_the_disk_refused_once_is_there_in_the_end(make, monke
     for name in ("best.pt", "epoch2.pt"):
         one, two = (checkpoint.load(r.folder / "weights" / name) for r in (plain, run))
         assert not differences(one, two), name
+
+
+def test_settings_that_the_disk_refused_are_written_at_the_next_save(make) -> None:
+    plain, run = make(), make()
+    Report(plain).start()
+    in_the_way = run.folder / "opt.yaml"
+    in_the_way.mkdir()
+    Report(run).start()
+    for _ in range(2):
+        run.save()
+        run.writer.wait()
+        assert set(run.save_errors) == {in_the_way}
+    in_the_way.rmdir()
+    run.save()
+    run.writer.wait()
+    assert not run.save_errors
+    assert in_the_way.read_text() == (plain.folder / "opt.yaml").read_text()
+    written = in_the_way.stat().st_mtime_ns
+    run.save()
+    run.writer.wait()
+    assert in_the_way.stat().st_mtime_ns == written
 
 
 def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) -> None:
