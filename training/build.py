@@ -85,10 +85,10 @@ def load_data(
         pictures = len(train_index)
         LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
         run.batch_size = pictures
-    settings = {"cache": run.cache, "device": device, "workers": max(run.workers, 1)}
+    settings = {"size": run.imgsz, "cache": run.cache, "device": device, "workers": max(run.workers, 1)}
     train = TrainLoader(
         train_index,
-        once(open_store, train_index, run.imgsz, desc="train", **settings),
+        once(open_store, train_index, desc="train", **settings),
         augment=augmentation(options),
         batch_size=run.batch_size,
         size=run.imgsz,
@@ -97,7 +97,7 @@ def load_data(
         multi_scale=run.multi_scale,
         rect=run.rect,
     )
-    val_store = once(open_store, val_index, run.imgsz, desc="val", **settings)
+    val_store = once(open_store, val_index, desc="val", **settings)
     val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
     names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)
