@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.nested import with_tensors
+
 Kind = tuple[torch.device, torch.dtype]
 CPU = torch.device("cpu")
 
@@ -41,7 +43,7 @@ class Snapshots:
             torch._foreach_copy_(packed, originals)
             sent = self._sent(flat)
             copies[kind] = iter(packed if sent is flat else _packed(originals, sent))
-        return _replaced(value, copies)
+        return with_tensors(value, lambda tensor: next(copies[tensor.device, tensor.dtype]))
 
     def settle(self, copy: Any) -> None:
         """Return when all of a copy has arrived. For the thread that reads it."""
@@ -114,13 +116,3 @@ def _packed(tensors: list[Tensor], flat: Tensor) -> list[Tensor]:
         packed.append(part.as_strided(tensor.shape, tensor.stride()) if last else part.view(tensor.shape))
         at += tensor.numel()
     return packed
-
-
-def _replaced(value: Any, copies: dict[Kind, Iterator[Tensor]]) -> Any:
-    if isinstance(value, Tensor):
-        return next(copies[value.device, value.dtype])
-    if isinstance(value, dict):
-        return {key: _replaced(item, copies) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_replaced(item, copies) for item in value)
-    return value
