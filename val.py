@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import Index, build_index
 from data.letterbox import undo
 from data.loader import ValLoader
-from data.store import open_store
+from data.store import image_size, open_store
 from models.load import load_detector, load_ensemble
 from utils import config, log, plots
 from utils import device as devices
@@ -280,10 +279,7 @@ def _load_data(options: Options, state: dict, device: torch.device) -> tuple[Dat
     sources = getattr(dataset, part)
     if not sources:
         raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
-    wanted = options.imgsz or state.get("imgsz") or 640
-    size = math.ceil(wanted / 32) * 32
-    if size != wanted:
-        LOGGER.warning(f"--imgsz {wanted} is not a multiple of 32; using {size}")
+    size = image_size(options.imgsz or state.get("imgsz") or 640)
     index = build_index(sources, dataset.classes, root=dataset.root, single_class=options.single_cls, desc=part)
     store = open_store(index, size, "none", device, desc=part)
     return dataset, ValLoader(index, store, batch_size=options.batch_size, size=size, workers=options.workers)

@@ -19,7 +19,7 @@ from data.index import Index, build_index
 from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
 from data.shared import Shared
-from data.store import open_store
+from data.store import image_size, open_store
 from models.anchors import fit_anchors
 from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
@@ -43,14 +43,6 @@ class Data:
     @property
     def classes(self) -> int:
         return len(self.names)
-
-
-def image_size(size: int, stride: int = 32) -> int:
-    """`size` rounded up to a multiple of the stride, with a notice where that changes it."""
-    rounded = math.ceil(size / stride) * stride
-    if rounded != size:
-        LOGGER.warning(f"--imgsz {size} is not a multiple of {stride}; using {rounded}")
-    return rounded
 
 
 def check(options: Options) -> None:
