@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -91,6 +92,13 @@ def _batches(run: Session) -> Iterator[Batch]:
         epoch += 1
 
 
-def peak_of(result: RangeTest, policy: str) -> float | None:
+class Suggestion(Protocol):
+    """What a range test found: a `RangeTest`, or what was kept of one."""
+
+    max_lr: float | None
+    steepest: float | None
+
+
+def peak_of(result: Suggestion, policy: str) -> float | None:
     """The lr0 for a policy: the largest rate for one that ramps up to it, the steepest for one that starts there."""
     return result.max_lr if schedulers.get(policy).ramps else result.steepest
