@@ -17,6 +17,7 @@ from training.meter import NonFiniteLoss
 from training.refused import MOST
 from training.report import Report
 from training.session import Session
+from training.validate import best_weights
 from utils import checkpoint
 from utils.signals import Wishes
 
@@ -186,9 +187,9 @@ def test_settings_that_the_disk_refused_are_written_at_the_next_save(make) -> No
 
 def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) -> None:
     run = make()
-    assert run.best_weights() is None
+    assert best_weights(run) is None
     run.write({run.best: run.weights()})
-    old = {name: value.clone() for name, value in run.best_weights().items()}
+    old = {name: value.clone() for name, value in best_weights(run)["ema"].items()}
     seen = refuse_at_first(monkeypatch, {"best.pt": 2})
     with torch.no_grad():
         next(run.ema.model.parameters()).add_(1)
@@ -197,9 +198,9 @@ def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) ->
     with torch.no_grad():
         next(run.ema.model.parameters()).add_(1)
     for saves in range(3):
-        assert not differences(new, dict(run.best_weights())), saves
+        assert not differences(new, dict(best_weights(run)["ema"])), saves
         run.save()
-    assert differences(old, dict(run.best_weights()))
+    assert differences(old, dict(best_weights(run)["ema"]))
     assert seen == ["best.pt", "best.pt", "last.pt", "best.pt", "last.pt", "last.pt"]
     assert not differences(new, dict(checkpoint.load(run.best)["ema"]))
 
