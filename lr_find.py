@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.signals import begin_imports, end_imports
+
+if __name__ == "__main__":
+    begin_imports()
+
 from schedulers.range_test import RangeTest, plot_range_test, write_csv
 from training import ending, options, start
 from training.find import find_rate
@@ -96,4 +101,5 @@ def _without(argv: Sequence[str], flags: set[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    end_imports()
     sys.exit(main())
