@@ -12,6 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.signals import begin_imports, end_imports
+
+if __name__ == "__main__":
+    begin_imports()
+
 import ablation.report
 from ablation import conduct, estimate, hparams, options, study, tables
 from ablation.cluster import RayCrew
@@ -96,4 +101,5 @@ def report(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_imports()
     sys.exit(main())

@@ -7,12 +7,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
+from utils.signals import begin_imports, end_imports
+
+if __name__ == "__main__":
+    begin_imports()
 
 from schedulers.range_test import RangeTest, plot_range_test, write_csv
-from training import options, start
-from training.ending import OUT_OF_MEMORY
+from training import ending, options, start
 from training.find import find_rate
 from training.options import Options
 from utils import log
@@ -33,12 +36,12 @@ class FindOptions:
 
     start: float = option(1e-7, "first rate")
     end: float = option(10.0, "last rate")
-    steps: int = option(100, "steps from the first rate to the last; a step is one batch")
+    steps: int = option(100, "steps from the first rate to the last, 20 or more; a step is one batch")
     mode: str = option("exp", "how the rate rises", choices=("exp", "linear"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 without a suggestion or memory, 2 for a mistake."""
+    """Run the command line. Returns the exit code: 0, 1 without a suggestion, disk or memory, 2 for a mistake."""
     log.setup()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -52,21 +55,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             asked.run.project = "runs/lr_find"
         asked.hyp.lr0 = None  # the test sets the rate
         result = find_rate(start.prepare(asked), find.start, find.end, find.steps, find.mode)
-        folder = numbered(asked.run.project, asked.run.name, asked.run.exist_ok)
-    except UserError as error:
-        LOGGER.error(str(error))
-        return 2
-    except torch.OutOfMemoryError:
-        LOGGER.error(OUT_OF_MEMORY)
-        return 1
+        for line in [result.outcome, *suggestions(result, asked, argv)]:
+            LOGGER.info(line)
+        keep(result, numbered(asked.run.project, asked.run.name, asked.run.exist_ok))
     except KeyboardInterrupt:
         return 130
-    write_csv(result, folder / "lr_find.csv")
-    plot_range_test(result, folder / "lr_find.png")
-    LOGGER.info(f"{result.outcome}\ncurve: {folder / 'lr_find.png'}, numbers: {folder / 'lr_find.csv'}")
-    for line in suggestions(result, asked, argv):
-        LOGGER.info(line)
+    except ending.CAUSES as error:
+        return ending.tell(error, None, "")
     return 0 if result.max_lr is not None else 1
+
+
+def keep(result: RangeTest, folder: Path) -> None:
+    """Write the table and the picture. Raises OSError that names the folder."""
+    try:
+        write_csv(result, folder / "lr_find.csv")
+        plot_range_test(result, folder / "lr_find.png")
+    except OSError as error:  # that of a full disk names nothing
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+    LOGGER.info(f"curve: {folder / 'lr_find.png'}, numbers: {folder / 'lr_find.csv'}")
 
 
 def suggestions(result: RangeTest, asked: Options, argv: Sequence[str]) -> list[str]:
@@ -95,4 +101,5 @@ def _without(argv: Sequence[str], flags: set[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    end_imports()
     sys.exit(main())

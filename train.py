@@ -9,6 +9,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from utils.signals import begin_imports, end_imports
+
+if __name__ == "__main__":
+    begin_imports()
+
 from data.shared import Shared
 from training import ending, folder, options, start
 from training.memory import enough_memory
@@ -82,4 +87,5 @@ def train_one_epoch(run: Session, report: Report, wishes: Wishes) -> None:
 
 
 if __name__ == "__main__":
+    end_imports()
     sys.exit(main())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+
+from utils.signals import begin_imports, end_imports
+
+if __name__ == "__main__":
+    begin_imports()
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +23,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import Index, build_index
 from data.letterbox import undo
 from data.loader import ValLoader
-from data.store import open_store
+from data.store import image_size, open_store
 from models.load import load_detector, load_ensemble
 from utils import config, log, plots
 from utils import device as devices
@@ -83,22 +87,20 @@ def evaluate(
     called with each `Predictions`. speed: filled with times.
     """
     options = {"conf": conf, "iou": iou, "max_det": max_det, "single_class": single_class}
-    boxes: dict[int, Tensor] = {}
-    targets: dict[int, Tensor] = {}
+    found: dict[int, tuple[Tensor, Tensor]] = {}  # boxes and targets by the picture's number
     losses = 0
     for result in predictions(model, loader, criterion=criterion, dtype=dtype, speed=speed, **options):
-        places = result.batch.indices.tolist()
-        boxes.update(zip(places, result.boxes, strict=True))
-        targets.update(zip(places, result.targets, strict=True))
+        pairs = zip(result.boxes, result.targets, strict=True)
+        found.update(zip(result.batch.indices.tolist(), pairs, strict=True))
         if result.losses is not None:
             losses = losses + result.losses * len(result.boxes)
         for observer in observers:
             observer(result)
-    places = sorted(boxes)  # the order of batches must not decide between equal scores
+    pairs = [found[i] for i in sorted(found)]  # the order of batches must not decide between equal scores
     classes = 1 if single_class else model.classes
-    metrics = evaluate_boxes([boxes[i] for i in places], [targets[i] for i in places], classes, max_det)
-    if criterion is not None and boxes:
-        metrics.losses = (losses / len(boxes)).cpu()
+    metrics = evaluate_boxes([boxes for boxes, _ in pairs], [targets for _, targets in pairs], classes, max_det)
+    if criterion is not None and pairs:
+        metrics.losses = (losses / len(pairs)).cpu()
     return metrics
 
 
@@ -280,10 +282,7 @@ def _load_data(options: Options, state: dict, device: torch.device) -> tuple[Dat
     sources = getattr(dataset, part)
     if not sources:
         raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
-    wanted = options.imgsz or state.get("imgsz") or 640
-    size = math.ceil(wanted / 32) * 32
-    if size != wanted:
-        LOGGER.warning(f"--imgsz {wanted} is not a multiple of 32; using {size}")
+    size = image_size(options.imgsz or state.get("imgsz") or 640)
     index = build_index(sources, dataset.classes, root=dataset.root, single_class=options.single_cls, desc=part)
     store = open_store(index, size, "none", device, desc=part)
     return dataset, ValLoader(index, store, batch_size=options.batch_size, size=size, workers=options.workers)
@@ -297,4 +296,5 @@ def _half(options: Options, model: nn.Module) -> torch.dtype | None:
 
 
 if __name__ == "__main__":
+    end_imports()
     sys.exit(main())

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import schedulers
 from ablation.axes import label
 from ablation.grid import Cell
 from data.shared import Shared
 from schedulers.range_test import plot_range_test, write_csv
 from training import options, start
-from training.find import find_rate
+from training.find import find_rate, peak_of
 from utils.errors import UserError
 from utils.files import write_atomic
 
@@ -33,8 +32,8 @@ class Found:
     steepest: float | None
 
     def rate(self, policy: str) -> float | None:
-        """The lr0 of a policy: the largest rate for one that ramps up to it, the steepest for one that starts there."""
-        return self.max_lr if schedulers.get(policy).ramps else self.steepest
+        """The lr0 of a policy."""
+        return peak_of(self, policy)
 
 
 def wanted(cell: Cell) -> bool:

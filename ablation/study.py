@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shlex
-import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +21,7 @@ from ablation.records import Record
 from ablation.view import FINISHED, RunView, StudyView
 from data.datasets import load_dataset
 from data.index import build_index
+from utils import locks
 from utils.errors import UserError
 from utils.files import write_atomic
 
@@ -167,21 +167,11 @@ def hold(folder: Path) -> IO:
     Workers of a parent that was killed end by themselves within moments: those are waited for.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = open(folder / ".lock", "a+")  # noqa: SIM115  (held open for the life of the study)
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            if _is_alive(folder / ".lock") or time.monotonic() > until:
-                handle.close()
-                remedy = "wait for it, stop it, or choose another --name"
-                raise UserError(f"{folder}: another process is running this study; {remedy}") from None
-            time.sleep(0.5)
-    os.ftruncate(handle.fileno(), 0)
-    handle.write(f"{os.getpid()}\n")
-    handle.flush()
+    lock = folder / ".lock"
+    handle = locks.hold(lock, PATIENCE, partial(_is_alive, lock))
+    if handle is None:
+        remedy = "wait for it, stop it, or choose another --name"
+        raise UserError(f"{folder}: another process is running this study; {remedy}")
     return handle
 
 

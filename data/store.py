@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +23,14 @@ from utils.log import progress
 LOGGER = logging.getLogger("anneal")
 SHARE = 0.5  # of the free memory, which "auto" takes at most
 MODES = ("auto", "device", "ram", "disk", "none")
+
+
+def image_size(size: int, stride: int = 32) -> int:
+    """`size` rounded up to a multiple of the stride, with a notice where that changes it."""
+    rounded = math.ceil(size / stride) * stride
+    if rounded != size:
+        LOGGER.warning(f"--imgsz {size} is not a multiple of {stride}; using {rounded}")
+    return rounded
 
 
 def fitted(height: int, width: int, size: int) -> tuple[int, int]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DIVERGED = 4.0  # times its best: where a loss counts as diverged
-FEWEST = 10  # points that a curve needs before it says anything
+FEWEST = 20  # steps that a curve needs before it says anything
 WINDOW = 0.05  # of the steps: what the smoothing averages over
+LEAST_WINDOW = 4  # steps: what averages over fewer takes noise for a fall
 CLEAR_FALL = 0.02  # of the first loss: a fall below this is none
 CLEAR_NOISE = 2.0  # deviations of a step from the smoothed curve: likewise
 EDGE = 0.1  # of the whole fall: where falling begins and where it ends
@@ -91,7 +92,7 @@ def range_test(
 
 
 def _beta(steps: int) -> float:
-    return max(0.0, 1 - 1 / (WINDOW * steps))
+    return 1 - 1 / max(LEAST_WINDOW, WINDOW * steps)
 
 
 def _smooth(losses: np.ndarray, steps: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from data.index import Index, build_index
 from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
 from data.shared import Shared
-from data.store import open_store
+from data.store import image_size, open_store
 from models.anchors import fit_anchors
 from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
@@ -43,14 +43,6 @@ class Data:
     @property
     def classes(self) -> int:
         return len(self.names)
-
-
-def image_size(size: int, stride: int = 32) -> int:
-    """`size` rounded up to a multiple of the stride, with a notice where that changes it."""
-    rounded = math.ceil(size / stride) * stride
-    if rounded != size:
-        LOGGER.warning(f"--imgsz {size} is not a multiple of {stride}; using {rounded}")
-    return rounded
 
 
 def check(options: Options) -> None:
@@ -85,10 +77,10 @@ def load_data(
         pictures = len(train_index)
         LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
         run.batch_size = pictures
-    settings = {"cache": run.cache, "device": device, "workers": max(run.workers, 1)}
+    settings = {"size": run.imgsz, "cache": run.cache, "device": device, "workers": max(run.workers, 1)}
     train = TrainLoader(
         train_index,
-        once(open_store, train_index, run.imgsz, desc="train", **settings),
+        once(open_store, train_index, desc="train", **settings),
         augment=augmentation(options),
         batch_size=run.batch_size,
         size=run.imgsz,
@@ -97,7 +89,7 @@ def load_data(
         multi_scale=run.multi_scale,
         rect=run.rect,
     )
-    val_store = once(open_store, val_index, run.imgsz, desc="val", **settings)
+    val_store = once(open_store, val_index, desc="val", **settings)
     val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
     names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)

@@ -6,12 +6,17 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
 
 import schedulers
 from data.batch import Batch
 from schedulers import Point, Schedule
 from schedulers.range_test import RangeTest, range_test
 from training import build
+from training.memory import enough_memory
 from training.session import Session
 from utils.log import progress
 
@@ -33,7 +38,8 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
     """Raise the rate step by step on a copy of the run's model; see `schedulers.range_test`.
 
     A step is one batch. Its gradient is scaled by the run's accumulation, since a step of the run sums that many
-    batches: the rates found are those of the run.
+    batches: the rates found are those of the run. A batch for which memory does not suffice passes in parts, as in
+    training.
     """
     trial = copy_of(run)
     held: HeldRate = trial.schedule.policy
@@ -43,10 +49,10 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
 
         def loss_at(rate: float) -> float:
             held.rate = rate
-            batch = next(batches).to(run.device)
-            loss, terms = trial.criterion(trial.forward(batch), batch.targets)
-            trial.scaler.scale(loss * run.accumulate).backward()
-            trial.step()
+            batch, terms = next(batches), None
+            while terms is None:  # once more, in smaller parts, where memory ran out
+                with enough_memory(trial):
+                    terms = step_on(trial, batch.to(run.device), run.accumulate)
             bar.update()
             return float(terms.sum())
 
@@ -54,6 +60,17 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
             return range_test(loss_at, start, end, steps, mode)
         finally:
             batches.close()
+
+
+def step_on(trial: Session, batch: Batch, scale: int) -> Tensor:
+    """One step on the gradient of a batch times `scale`, in parts if need be. Returns the batch's loss terms (3,)."""
+    total = torch.zeros(3, device=trial.device)
+    for part in batch.parts(trial.at_once):
+        loss, terms = trial.criterion(trial.forward(part), part.targets, part.whole)
+        trial.scaler.scale(loss * scale).backward()
+        total += terms * (len(part) / len(batch))
+    trial.step()
+    return total
 
 
 def copy_of(run: Session) -> Session:
@@ -75,6 +92,13 @@ def _batches(run: Session) -> Iterator[Batch]:
         epoch += 1
 
 
-def peak_of(result: RangeTest, policy: str) -> float | None:
+class Suggestion(Protocol):
+    """What a range test found: a `RangeTest`, or what was kept of one."""
+
+    max_lr: float | None
+    steepest: float | None
+
+
+def peak_of(result: Suggestion, policy: str) -> float | None:
     """The lr0 for a policy: the largest rate for one that ramps up to it, the steepest for one that starts there."""
     return result.max_lr if schedulers.get(policy).ramps else result.steepest

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import logging
-import os
-import time
 from pathlib import Path
 from typing import IO
 
-from utils import checkpoint
+from utils import checkpoint, locks
 from utils.errors import UserError
 from utils.files import previous
 from utils.folders import numbered
 
-LOGGER = logging.getLogger("anneal")
 LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
 LEFT = (
     *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
@@ -40,48 +34,18 @@ def clear(folder: Path) -> None:
 
 
 def lock(folder: Path) -> IO:
-    """Hold the folder for this process until the returned file closes. A second process is refused.
-
-    Where the file system cannot lock, that is said, and the folder is not held.
-    """
-    handle = open(folder / ".lock", "a+")  # noqa: SIM115  (held open for the life of the run)
-    try:
-        until = time.monotonic() + LOOKING
-        while (held := _held_by_another(handle)) and time.monotonic() < until:
-            time.sleep(0.01)
-    except OSError as error:
-        reason = error.strerror or error
-        LOGGER.warning(f"{folder}: cannot be locked here ({reason}); going on, see that no second process trains in it")
-        return handle
-    if held:
-        handle.close()
+    """Hold the folder for this process, see `utils.locks`. A second process is refused."""
+    handle = locks.hold(folder / ".lock", LOOKING)
+    if handle is None:
         raise UserError(f"{folder}: another process is training here; wait for it, or choose another --name")
-    os.ftruncate(handle.fileno(), 0)
-    handle.write(f"{os.getpid()}\n")
-    handle.flush()
     for torn in (folder / "weights").glob(".*.tmp"):  # what a killed process was writing
         torn.unlink()
     return handle
 
 
-def _held_by_another(handle: IO, kind: int = fcntl.LOCK_EX) -> bool:
-    """Whether another process holds the lock of this file; else this one does, until the file closes."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):  # a network file system without locks, say
-            raise
-        return True
-    return False
-
-
 def is_locked(folder: Path) -> bool:
     """Whether another process is training in a folder, as far as can be told."""
-    try:
-        with open(folder / ".lock", "r+") as handle:
-            return _held_by_another(handle, fcntl.LOCK_SH)  # two that look do not take each other for a run
-    except OSError:
-        return False
+    return locks.is_held(folder / ".lock")
 
 
 def find_checkpoint(resume: str, project: str) -> Path:

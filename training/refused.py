@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from utils.nested import with_tensors
+
 MOST = 4  # of files that a number tells apart: a disk that stays full must not fill the memory too
 
 
@@ -19,7 +21,7 @@ class Refused:
 
     def keep(self, path: Path, copy: Any) -> Path | None:
         """Remember a copy, in main memory. Returns the file that is given up for it, if one is."""
-        self.copies[path] = in_main_memory(copy)
+        self.copies[path] = with_tensors(copy, Tensor.cpu)
         numbered = [known for known in self.copies if re.search(r"[0-9]$", known.stem)]
         if len(numbered) <= MOST:
             return None
@@ -30,14 +32,3 @@ class Refused:
         """All of them, which are then no longer remembered."""
         copies, self.copies = self.copies, {}
         return copies
-
-
-def in_main_memory(value: Any) -> Any:
-    """Nested dictionaries, lists and tuples with their tensors on the CPU."""
-    if isinstance(value, Tensor):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: in_main_memory(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(in_main_memory(item) for item in value)
-    return value

@@ -48,7 +48,10 @@ class Report:
         run, options = self.run, self.run.options.to_dict()
         for name, part in (("opt.yaml", "run"), ("hyp.yaml", "hyp")):
             text = yaml.safe_dump(options[part], sort_keys=False, allow_unicode=True)
-            run.attempt(self.folder / name, partial(write_atomic, self.folder / name, text))
+            path = self.folder / name
+            write = partial(write_atomic, path, text)
+            if not run.attempt(path, write):
+                run.unwritten[path] = write
         if run.range_test is not None:
             with spared(self.folder / "lr_find.*"):
                 write_csv(run.range_test, self.folder / "lr_find.csv")

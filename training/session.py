@@ -59,6 +59,7 @@ class Session:
         self.last_step = LastStep(self.model)
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
+        self.unwritten: dict[Path, Callable[[], None]] = {}  # what else to try again at the next save
         self.writer = Writer()
         self.snapshots = Snapshots()
         self.refused = Refused()
@@ -263,6 +264,7 @@ class Session:
 
     def _write(self, copies: dict[Path, Snapshot]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
+        self.unwritten = {path: write for path, write in self.unwritten.items() if not self.attempt(path, write)}
         waiting = {path: copy for path, copy in self.refused.take().items() if path not in copies}
         for copy in copies.values():
             copy.settle()
@@ -284,10 +286,3 @@ class Session:
             self.save_errors[path] = f"{path}: could not be saved ({error.strerror or error})"
             LOGGER.warning(f"{self.save_errors[path]}; training goes on and tries again at the next save")
             return False
-
-    def best_weights(self) -> dict[str, Any] | None:
-        """The EMA weights of the best epoch: best.pt's, or those that wait for the disk; None without."""
-        self.writer.wait()
-        if self.best in self.refused.copies:
-            return self.refused.copies[self.best]["ema"]
-        return checkpoint.load(self.best)["ema"] if self.best.is_file() else None

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.nested import with_tensors
+
 Kind = tuple[torch.device, torch.dtype]
 Layout = tuple[tuple[torch.Size, tuple[int, ...]], ...]  # shape and strides of each tensor
 CPU = torch.device("cpu")
@@ -71,7 +73,9 @@ class Snapshots:
             here = self._space(kind, tuple((tensor.shape, tensor.stride()) for tensor in originals))
             torch._foreach_copy_(here.views, originals)
             packs[kind] = self._sent(here)
-        return Snapshot(_replaced(value, {kind: iter(pack.views) for kind, pack in packs.items()}), [*packs.values()])
+        views = {kind: iter(pack.views) for kind, pack in packs.items()}
+        copy = with_tensors(value, lambda tensor: next(views[tensor.device, tensor.dtype]))
+        return Snapshot(copy, list(packs.values()))
 
     def give_back(self, copy: Snapshot) -> None:
         """The copy, which has settled, is not used any more."""
@@ -136,13 +140,3 @@ def _packed(layout: Layout, flat: Tensor) -> Pack:
         views.append(part.as_strided(shape, stride) if last else part.view(shape))
         at += shape.numel()
     return Pack(flat, views, layout)
-
-
-def _replaced(value: Any, copies: dict[Kind, Iterator[Tensor]]) -> Any:
-    if isinstance(value, Tensor):
-        return next(copies[value.device, value.dtype])
-    if isinstance(value, dict):
-        return {key: _replaced(item, copies) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_replaced(item, copies) for item in value)
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from dataclasses import asdict
@@ -145,6 +146,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
         raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
     session.schedule.apply(max(session.progress.step - 1, 0))  # shows what the optimizer's groups lack
     _say_changes(state, session, old["epochs"])
+    _check_best(session)
     return accelerate(session)
 
 
@@ -205,3 +207,28 @@ def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
         step = min(state["step"], old.policy.total_steps - 1)
         before, after = old.values(step)[1][0], session.schedule.values(progress.step)[1][0]
         LOGGER.info(f"epochs {epochs} become {run.epochs}: the rate here was {before:.3g} and is {after:.3g}")
+
+
+def _check_best(run: Session) -> None:
+    """Warn where best.pt is not the best epoch's: a disk refused it, and the process ended before it was tried again.
+
+    The weights that the run goes on from are those of that epoch, if it was the last: then the next save writes them.
+    """
+    place, held = run.progress, _epoch_of(run.best)
+    if run.options.run.nosave or held >= place.best_epoch:
+        return
+    there = "cannot be read" if run.best.is_file() else "is not there"
+    what = f"{run.best}: {f'holds epoch {held}' if held else there}, but epoch {place.best_epoch} was better"
+    if (place.epoch, place.batch) == (place.best_epoch, 0):
+        run.refused.keep(run.best, copy.deepcopy(run.weights()))
+        LOGGER.warning(f"{what}; the next save writes its weights")
+    else:
+        LOGGER.warning(f"{what}, whose weights are lost; the next better epoch's will be kept")
+
+
+def _epoch_of(path: Path) -> int:
+    """The epoch of a checkpoint; 0 where there is none that can be read."""
+    try:
+        return int(checkpoint.facts(path)["epoch"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return 0

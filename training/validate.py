@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import logging
+from typing import Any
 
 import torch
 
 import val
 from training.report import Report
 from training.session import Session
+from utils import checkpoint
 from utils.confusion import ConfusionMatrix
+from utils.errors import UserError
 from utils.metrics import Metrics
 from utils.observers import Pictures
 from utils.report import table
@@ -48,19 +51,33 @@ def close_cycle(run: Session, report: Report) -> None:
 
 
 def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
-    """Validate the best weights once more, with every picture, and mark the run as finished."""
+    """Validate the best weights there are once more, with every picture, and mark the run as finished."""
     model = run.ema.model
-    best = run.best_weights()
+    best = best_weights(run)
     if best is not None:
         model = copy.deepcopy(model)
-        model.load_state_dict(best)
+        model.load_state_dict(best["ema"])
     matrix = ConfusionMatrix(run.data.classes)
     observers = [matrix, lambda _: run.heed(wishes)]
     if not run.options.run.noplots:
         observers.append(Pictures(run.folder, run.data.names))
     metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=observers)
     report.end(metrics, matrix)
-    LOGGER.info(f"best epoch {run.progress.best_epoch} of {run.progress.epoch}\n{table(metrics, run.data.names)}")
+    which, best_epoch = run.progress.epoch if best is None else best["epoch"], run.progress.best_epoch
+    others = "" if which == best_epoch else f", whose weights were not kept: the figures are of epoch {which}'s"
+    LOGGER.info(f"best epoch {best_epoch} of {run.progress.epoch}{others}\n{table(metrics, run.data.names)}")
     run.progress.finished = True
     run.save()
     return metrics
+
+
+def best_weights(run: Session) -> dict[str, Any] | None:
+    """`Session.weights` of the best epoch as best.pt holds them, or as they wait for the disk; None without."""
+    run.writer.wait()
+    if run.best in run.refused.copies:
+        return run.refused.copies[run.best]
+    try:
+        return checkpoint.load(run.best) if run.best.is_file() else None
+    except UserError as error:
+        LOGGER.warning(str(error))
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -163,6 +165,16 @@ def test_a_second_process_is_refused(runs: Runs, capsys: pytest.CaptureFixture) 
         assert study(runs, GRID) == 2
     assert "another process is running this study" in capsys.readouterr().out
     assert not (STUDY / "runs").exists()
+
+
+def test_a_file_system_without_locks_holds_no_study_up(tmp_path: Path, monkeypatch, caplog) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr("utils.locks.time.sleep", lambda _: pytest.fail("waited for nobody"))
+    hold(tmp_path).close()
+    assert f"{tmp_path}: cannot be locked here (No locks available)" in caplog.text
 
 
 @pytest.mark.slow

@@ -29,6 +29,15 @@ class Drawn(list):
         return self[i].shape[:2]
 
 
+class Broken(Drawn):
+    """A store one of whose pictures cannot be read."""
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        if i == 11:
+            raise OSError("picture 11 is gone")
+        return super().__getitem__(i)
+
+
 @dataclass
 class Labels:
     """What the loaders read of an index."""

@@ -12,7 +12,7 @@ from data.device import DeviceBatches, OrEager, _Inline
 from data.loader import TrainLoader, ValLoader
 from data.pixels import Pixels, Resident, Staged
 from data.plan import Augment, batch_size_px
-from tests.data.drawn import Drawn, collection
+from tests.data.drawn import Broken, Drawn, collection
 from tests.data.test_loader import assert_same, renderers
 
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -108,15 +108,6 @@ def test_decoding_in_chunks_changes_nothing(monkeypatch):
     assert torch.equal(whole.pixels, parts.pixels)
     monkeypatch.setattr("data.pixels.CHUNK", 1)
     assert torch.equal(whole.pixels, resident().pixels)
-
-
-class Broken(Drawn):
-    """A store one of whose pictures cannot be read."""
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        if i == 11:
-            raise OSError("picture 11 is gone")
-        return super().__getitem__(i)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -18,7 +18,7 @@ from data.loader import TrainLoader, ValLoader
 from data.plan import Augment, batch_size_px, order
 from data.render import render
 from data.store import ImageStore
-from tests.data.drawn import STILL, Drawn, collection, plan_of
+from tests.data.drawn import STILL, Broken, Drawn, collection, plan_of
 from utils.boxes import cxcywh_to_xyxy
 
 ALL = Augment(degrees=10, shear=4, perspective=0.0003, flipud=0.3, mosaic=0.7, mixup=0.3)
@@ -130,15 +130,6 @@ def test_targets_lie_in_their_batch():
         assert ((batch.targets[:, 2:] >= 0) & (batch.targets[:, 2:] <= 1)).all()
     moved = batch.to("cpu")
     assert torch.equal(moved.images, batch.images)
-
-
-class Broken(Drawn):
-    """A store one of whose pictures cannot be read."""
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        if i == 11:
-            raise OSError("picture 11 is gone")
-        return super().__getitem__(i)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -106,7 +106,7 @@ def test_divergence_is_four_times_the_best() -> None:
         (lambda rate: math.exp(1 + 1e5 * rate), 100, "never fell|diverges from the start"),
         (lambda rate: 2.0 + rate, 100, "never fell"),
         (lambda rate: 2.0, 100, "never fell"),
-        (Curve(), 9, "9 steps are too few"),
+        (Curve(), 19, "19 steps are too few to read a curve from; give at least 20"),
         (Curve(), 1, "1 steps are too few"),
     ],
 )
@@ -130,10 +130,22 @@ def test_a_nan_after_a_fall_counts_as_divergence() -> None:
     assert 1e-3 < result.max_lr < 0.02
 
 
-def test_noise_alone_is_no_fall() -> None:
-    for seed in range(20):
+@pytest.mark.parametrize("steps", [10, 19, 20, 30, 60, 100])
+def test_noise_alone_is_no_fall(steps: int) -> None:
+    for seed in range(50):
         random = np.random.default_rng(seed)
-        assert range_test(lambda rate: 4 + 0.5 * random.standard_normal()).max_lr is None  # noqa: B023
+        assert range_test(lambda rate: 4 + 0.5 * random.standard_normal(), steps=steps).max_lr is None  # noqa: B023
+
+
+@pytest.mark.parametrize("steps", [20, 25, 40])
+def test_a_short_test_finds_the_known_rates_through_noise(steps: int) -> None:
+    """To a factor of two and a half, which is about a step of 20 over eight decades."""
+    for seed in range(20):
+        curve = Curve(noise=0.1)
+        curve.random = np.random.default_rng(seed)
+        result = range_test(curve, steps=steps)
+        assert 4e-4 < result.steepest < 2.5e-3
+        assert 1e-3 < result.max_lr < 2.5e-2
 
 
 def test_an_end_that_is_too_low_says_so() -> None:

@@ -12,9 +12,11 @@ import torch
 
 import lr_find
 from benchmarks.compare import differences
+from data.batch import Batch
 from tests.trainer import Runs, assert_identical, at_step, rows, send
-from training import options, start
+from training import find, options, start
 from training.find import find_rate, peak_of
+from training.session import Session
 from utils import checkpoint
 
 
@@ -75,6 +77,47 @@ def test_a_data_set_smaller_than_a_batch(runs: Runs, capsys) -> None:
     assert lr_find.main(runs.flags("--steps 10 --start 1e-3", batch_size=64)) in (0, 1)
     assert "--batch-size 64 is more than the 11 pictures; using 11" in capsys.readouterr().out
     assert len(rows(runs.folder / "runs" / "lr_find" / "exp" / "lr_find.csv")) <= 10
+
+
+@pytest.mark.parametrize("call", [0, 5, 7])
+def test_memory_that_runs_out_splits_the_batches_as_in_training(runs: Runs, monkeypatch, caplog, call: int) -> None:
+    """The same test with the parts known from that step on, to the bit; `call` counts the backward passes."""
+    flags = runs.flags(batch_size=4, nbs=16)
+
+    def found(fail: bool) -> tuple[float, ...]:
+        run = start.prepare(options.parse(flags, "train.py", "")[0])
+        calls = iter(range(1000))
+
+        def backward(self: torch.Tensor, **_: object) -> None:
+            number = next(calls)
+            if fail and number == call:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            plain(self)
+
+        def step(trial: Session, batch: Batch, scale: int) -> torch.Tensor:
+            trial.progress.at_once = 2 if trial.progress.step >= call else 0
+            return step_on(trial, batch, scale)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "backward", backward)
+            if not fail:
+                patch.setattr(find, "step_on", step)
+            return find_rate(run, 1e-4, 1e-1, 9).losses
+
+    plain, step_on = torch.Tensor.backward, find.step_on
+    assert found(fail=True) == found(fail=False)
+    said = [r.getMessage() for r in caplog.records if "memory" in r.getMessage()]
+    assert said == [f"out of memory in step {call} with 4 pictures at once; going on with parts of 2"]
+
+
+@pytest.mark.parametrize("name", ["lr_find.csv", "lr_find.png"])
+def test_a_disk_that_refuses_the_files_is_one_line(runs: Runs, capsys, name: str) -> None:
+    """What the test found is said first: it need not be made again."""
+    (runs.folder / "runs/lr_find/exp" / name).mkdir(parents=True)
+    assert lr_find.main(runs.flags("--steps 20 --exist-ok", epochs=None)) == 1
+    *before, last = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("the loss ") for line in before)
+    assert last == "error: runs/lr_find/exp: Is a directory; make room or choose another --project"
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ from tests.trainer import Runs, is_finite, set_nan
 from training import options, start
 from training.meter import NonFiniteLoss
 from training.refused import MOST
+from training.report import Report
 from training.session import Session
+from training.validate import best_weights
 from utils import checkpoint
 from utils.signals import Wishes
 
@@ -162,11 +164,32 @@ def test_a_best_epoch_that_the_disk_refused_once_is_there_in_the_end(make, monke
         assert not differences(one, two), name
 
 
+def test_settings_that_the_disk_refused_are_written_at_the_next_save(make) -> None:
+    plain, run = make(), make()
+    Report(plain).start()
+    in_the_way = run.folder / "opt.yaml"
+    in_the_way.mkdir()
+    Report(run).start()
+    for _ in range(2):
+        run.save()
+        run.writer.wait()
+        assert set(run.save_errors) == {in_the_way}
+    in_the_way.rmdir()
+    run.save()
+    run.writer.wait()
+    assert not run.save_errors
+    assert in_the_way.read_text() == (plain.folder / "opt.yaml").read_text()
+    written = in_the_way.stat().st_mtime_ns
+    run.save()
+    run.writer.wait()
+    assert in_the_way.stat().st_mtime_ns == written
+
+
 def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) -> None:
     run = make()
-    assert run.best_weights() is None
+    assert best_weights(run) is None
     run.write({run.best: run.weights()})
-    old = {name: value.clone() for name, value in run.best_weights().items()}
+    old = {name: value.clone() for name, value in best_weights(run)["ema"].items()}
     seen = refuse_at_first(monkeypatch, {"best.pt": 2})
     with torch.no_grad():
         next(run.ema.model.parameters()).add_(1)
@@ -175,9 +198,9 @@ def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) ->
     with torch.no_grad():
         next(run.ema.model.parameters()).add_(1)
     for saves in range(3):
-        assert not differences(new, dict(run.best_weights())), saves
+        assert not differences(new, dict(best_weights(run)["ema"])), saves
         run.save()
-    assert differences(old, dict(run.best_weights()))
+    assert differences(old, dict(best_weights(run)["ema"]))
     assert seen == ["best.pt", "best.pt", "last.pt", "best.pt", "last.pt", "last.pt"]
     assert not differences(new, dict(checkpoint.load(run.best)["ema"]))
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from utils.signals import Interrupted, Wishes
+from utils.signals import Interrupted, Wishes, begin_imports, end_imports
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -55,3 +60,33 @@ def test_the_second_signal_ends_the_process(second: int) -> None:
 
 def test_interrupted_names_the_signal() -> None:
     assert str(Interrupted(signal.SIGTERM)) == "SIGTERM"
+
+
+@pytest.mark.parametrize("command", ["train.py", "val.py", "lr_find.py", "ablate.py"])
+def test_the_keyboard_while_a_command_imports_ends_it_quietly(tmp_path: Path, command: str) -> None:
+    """A torch that never ends its import stands in for one that takes seconds."""
+    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / command],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == ""
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_after_the_imports_the_keyboard_is_what_it_was(before: object) -> None:
+    found = signal.signal(signal.SIGINT, before)
+    try:
+        begin_imports()
+        during = signal.getsignal(signal.SIGINT)
+        end_imports()
+        assert signal.getsignal(signal.SIGINT) is before
+        assert (during is before) == (before is signal.SIG_IGN)  # a process in the background of a script
+    finally:
+        signal.signal(signal.SIGINT, found)
