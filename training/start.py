@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
         setattr(options.run, name, getattr(asked.run, name))
     _check_unfinished(path, state, options, asked)
     session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
-    session.folder = path.resolve().parent.parent
+    session.folder = Path(os.path.abspath(path)).parent.parent  # a link from elsewhere to last.pt is not the run
     _check_data(path, state, session, asked)
     session.restore(state)
     if session.progress.finished:

@@ -1,0 +1,76 @@
+"""A run's folder whose files were cut, replaced by links or lost: the resume says so, and stays in that folder."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.trainer import Runs, assert_identical, at_step, send
+from training import folder
+from utils import checkpoint
+from utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def whole(module_runs: Runs) -> Path:
+    """A run of two epochs, 4 steps, that nothing interrupted."""
+    assert module_runs(epochs=2) == 0
+    return module_runs.run()
+
+
+@pytest.fixture
+def stopped(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same run, stopped after its third step."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, send(signal.SIGTERM))
+        assert runs(epochs=2) == 143
+    return runs.run()
+
+
+@pytest.mark.parametrize("target", ["a file", "nothing", "itself"])
+def test_a_link_in_place_of_last_pt(whole: Path, stopped: Path, runs: Runs, target: str) -> None:
+    """The run is where the link is, not where it leads."""
+    last, other = stopped / "weights" / "last.pt", runs.folder / "elsewhere" / "deep" / "last.pt"
+    if target == "a file":
+        other.parent.mkdir(parents=True)
+        shutil.move(last, other)
+    last.unlink(missing_ok=True)
+    last.symlink_to("last.pt" if target == "itself" else other)
+    assert runs.resume(stopped) == 0
+    assert_identical(whole, stopped)
+    assert not (runs.folder / "elsewhere" / "results.csv").exists()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def of_another_epoch(path: Path) -> None:
+    checkpoint.save(path, checkpoint.load(path) | {"epoch": 7})
+
+
+def of_another_network(path: Path) -> None:
+    checkpoint.save(path, checkpoint.load(path) | {"ema": {}})
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, cut, of_another_epoch, of_another_network])
+def test_a_best_pt_that_cannot_be_used_is_said(stopped: Path, runs: Runs, spoil: Callable, capsys) -> None:
+    """And the run comes to its end, with the last weights validated."""
+    best = stopped / "weights" / "best.pt"
+    spoil(best)
+    assert runs.resume(stopped) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "in place of the best" in line]
+    assert len(said) == 1
+    assert str(best) in said[0]
+    assert checkpoint.facts(stopped / "weights" / "last.pt")["finished"]
+
+
+def test_a_run_that_cannot_be_read_is_not_called_finished(stopped: Path, caplog) -> None:
+    for path in (stopped / "weights").glob("last*.pt"):
+        cut(path)
+    with pytest.raises(UserError, match="finished or damaged"):
+        folder.newest_unfinished(stopped.parent)
