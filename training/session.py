@@ -284,10 +284,3 @@ class Session:
             self.save_errors[path] = f"{path}: could not be saved ({error.strerror or error})"
             LOGGER.warning(f"{self.save_errors[path]}; training goes on and tries again at the next save")
             return False
-
-    def best_weights(self) -> dict[str, Any] | None:
-        """The EMA weights of the best epoch: best.pt's, or those that wait for the disk; None without."""
-        self.writer.wait()
-        if self.best in self.refused.copies:
-            return self.refused.copies[self.best]["ema"]
-        return checkpoint.load(self.best)["ema"] if self.best.is_file() else None

@@ -8,6 +8,7 @@ import logging
 import torch
 
 import val
+from training.best import best_weights
 from training.report import Report
 from training.session import Session
 from utils.confusion import ConfusionMatrix
@@ -50,7 +51,7 @@ def close_cycle(run: Session, report: Report) -> None:
 def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
     """Validate the best weights once more, with every picture, and mark the run as finished."""
     model = run.ema.model
-    best = run.best_weights()
+    best = best_weights(run)
     if best is not None:
         model = copy.deepcopy(model)
         model.load_state_dict(best)
