@@ -24,7 +24,6 @@ def _logger_as_it_was() -> Iterator[None]:
         logger.removeHandler(handler)
         handler.close()
     logger.propagate = True
-    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

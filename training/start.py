@@ -67,7 +67,9 @@ def assemble(
     schedule = build.build_schedule(options, optimizer, data, accumulate)
     criterion = build.build_criterion(options, model)
     session = Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
-    return with_found_batch(session) if auto else session
+    session = with_found_batch(session) if auto else session
+    build.check_batches(options, data)
+    return session
 
 
 def accelerate(session: Session) -> Session:
