@@ -169,8 +169,9 @@ def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked
         raise UserError(
             f"{path}: this run is finished ({done} epochs); to extend it, add --epochs N with N over {done}"
         )
-    if options.run.epochs < done:
-        raise UserError(f"--epochs {options.run.epochs}: the run has done {done} already; give {done} or more")
+    begun = done + (state["batch"] > 0)
+    if options.run.epochs < begun:
+        raise UserError(f"--epochs {options.run.epochs}: the run has come to epoch {begun}; give {begun} or more")
 
 
 def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Options) -> None:
