@@ -74,3 +74,51 @@ def test_a_run_that_cannot_be_read_is_not_called_finished(stopped: Path, caplog)
         cut(path)
     with pytest.raises(UserError, match="finished or damaged"):
         folder.newest_unfinished(stopped.parent)
+
+
+JUNK = b"\xff\xfe\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "spoil"),
+    [
+        ("results.csv", lambda data: data + JUNK),
+        ("results.csv", lambda data: data + b"1" * 200_000),
+        ("results.csv", lambda data: data[:-20]),
+        ("results.csv", lambda data: data.replace(b"\n0,", b"\nnan,")),
+        ("results.csv", lambda data: bytes(len(data))),
+        ("cycles.csv", lambda _: JUNK),
+    ],
+)
+def test_a_damaged_table_is_named(stopped: Path, runs: Runs, table: str, spoil: Callable, capsys) -> None:
+    path = stopped / table
+    path.write_bytes(spoil(path.read_bytes() if path.exists() else b""))
+    assert runs.resume(stopped) == 2
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"error: {path}:")
+
+
+@pytest.mark.parametrize("table", ["results.csv", "lr.csv"])
+def test_a_lost_table_is_said(stopped: Path, runs: Runs, table: str, capsys) -> None:
+    (stopped / table).unlink()
+    assert runs.resume(stopped) == 0
+    wanted = 1 if table == "results.csv" else 3
+    assert f"{stopped / table}: has 0 of the {wanted} rows from before the resume" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("spoil", "left"), [(lambda data: data[:-5] + b"\0" * 9, 2), (lambda data: data + JUNK, 3)])
+def test_the_sound_rows_of_the_rates_stay(
+    whole: Path, stopped: Path, runs: Runs, spoil: Callable, left: int, capsys
+) -> None:
+    path = stopped / "lr.csv"
+    path.write_bytes(spoil(path.read_bytes()))
+    assert runs.resume(stopped) == 0
+    rows = (whole / "lr.csv").read_text().splitlines()
+    assert path.read_text().splitlines() == rows[: 1 + left] + rows[4:]
+    assert ("has 2 of the 3 rows" in capsys.readouterr().out) == (left == 2)
+
+
+def test_empty_lines_of_a_table_are_nothing(whole: Path, stopped: Path, runs: Runs) -> None:
+    path = stopped / "results.csv"
+    path.write_bytes(path.read_bytes() + b",,,\n\n")
+    assert runs.resume(stopped) == 0
+    assert_identical(whole, stopped)
