@@ -175,6 +175,10 @@ def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked
 
 
 def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Options) -> None:
+    names, before = list(session.data.names), state["names"]
+    if len(names) != len(before) or (names != before and not asked.run.force):
+        remedy = "" if len(names) != len(before) else ", or --force to go on with the new ones"
+        raise UserError(f"{path}: 'names' of {session.options.run.data} are not the run's; give those{remedy}")
     if session.fingerprint() != state["fingerprint"] and not asked.run.force:
         raise UserError(f"{path}: the pictures or labels are not those the run was trained on; --force goes on anyway")
 

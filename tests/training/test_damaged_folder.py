@@ -122,3 +122,17 @@ def test_empty_lines_of_a_table_are_nothing(whole: Path, stopped: Path, runs: Ru
     path.write_bytes(path.read_bytes() + b",,,\n\n")
     assert runs.resume(stopped) == 0
     assert_identical(whole, stopped)
+
+
+@pytest.mark.parametrize(
+    ("names", "flags", "code"),
+    [("[wrong, bare, masked]", "", 2), ("[wrong, bare, masked]", "--force", 0), ("[a, b, c, d]", "--force", 2)],
+)
+def test_other_names_for_the_classes_are_refused(
+    stopped: Path, runs: Runs, names: str, flags: str, code: int, capsys
+) -> None:
+    other = runs.folder / "other.yaml"
+    other.write_text(runs.faces.read_text().replace("[bare, masked, wrong]", names))
+    assert runs.resume(stopped, f"--data {other} {flags}") == code
+    said = f"'names' of {other} are not the run's; give those"
+    assert (said in capsys.readouterr().out) == (code == 2)
