@@ -22,7 +22,7 @@ from training.session import Session
 from training.validate import close_cycle, finish, validate
 from utils import log
 from utils.metrics import Metrics
-from utils.signals import Wishes
+from utils.signals import Wishes, nothing_to_save
 
 LOGGER = logging.getLogger("anneal")
 
@@ -37,12 +37,13 @@ def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int
     try:
         asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
         resume = asked.run.resume
-        run = start.resume(asked, shared) if resume else start.new(asked, shared)
-        with folder.lock(run.folder), Wishes() as wishes, run.writer:
-            if not resume:
-                folder.clear(run.folder)
-            log.setup(run.folder / "train.log")
-            fit(run, wishes)
+        with nothing_to_save():
+            run = start.resume(asked, shared) if resume else start.new(asked, shared)
+            with folder.lock(run.folder), Wishes() as wishes, run.writer:
+                if not resume:
+                    folder.clear(run.folder)
+                log.setup(run.folder / "train.log")
+                fit(run, wishes)
         for error in run.save_errors.values():
             LOGGER.error(error)
         return 1 if run.save_errors else 0

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def save(path: Path, key: str, names: Sequence[str], records: Records) -> None:
 def load(path: Path, key: str) -> tuple[dict[str, int], Records]:
     """The records, and their numbers by name; none without a cache, or with one that is broken or of another `key`."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe never ends
+            raise ValueError("not a regular file")
         with zipfile.ZipFile(path) as archive:  # stored, not compressed: never larger in memory than on disk
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
                 raise ValueError("compressed")
@@ -124,7 +127,7 @@ def load(path: Path, key: str) -> tuple[dict[str, int], Records]:
             content = {name: archive[name] for name in archive.files}
         if content["key"].tobytes().decode() != f"{VERSION} {key}":
             return {}, Records.of([])
-        return _records(content)
+        return _records(content, classes=int(key.split()[0]))
     except FileNotFoundError:
         return {}, Records.of([])
     except Exception as error:  # whatever a damaged file makes its readers raise
@@ -132,7 +135,7 @@ def load(path: Path, key: str) -> tuple[dict[str, int], Records]:
         return {}, Records.of([])
 
 
-def _records(content: dict[str, np.ndarray]) -> tuple[dict[str, int], Records]:
+def _records(content: dict[str, np.ndarray], classes: int) -> tuple[dict[str, int], Records]:
     raw = content["names"].tobytes()
     names = [os.fsdecode(name) for name in raw.split(b"\0")] if raw else []
     stats, shapes, rows = (content[name] for name in ("stats", "shapes", "rows"))
@@ -141,6 +144,9 @@ def _records(content: dict[str, np.ndarray]) -> tuple[dict[str, int], Records]:
     sound = sound and lengths.shape == (len(names),) and (lengths >= 0).all() and rows.dtype == np.float32
     if not sound or rows.shape != (int(lengths.sum()), 5) or not ((rows >= 0).all() and (rows[:, 1:] <= 1).all()):
         raise ValueError("inconsistent")
+    known = (rows[:, 0] < classes) & (rows[:, 0] == np.floor(rows[:, 0])) & (rows[:, 3:] > 0).all(1)
+    if not known.all() or (shapes < 0).any() or shapes.dtype.kind != "i" or stats.dtype.kind != "i":
+        raise ValueError("no labels or pictures of this data set")
     notes: dict[int, list[tuple[int, str]]] = {}
     for i, line, text in json.loads(content["notes"].tobytes()):
         notes.setdefault(range(len(names))[i], []).append((int(line), str(text)))

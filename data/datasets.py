@@ -10,6 +10,7 @@ from typing import Any
 
 from data.sample import is_sample, render
 from utils.errors import UserError, nearest
+from utils.log import one_line
 from utils.safe_yaml import load_yaml, place
 
 LOGGER = logging.getLogger("anneal")
@@ -105,6 +106,8 @@ def _names(file: Path, content: dict[Any, Any]) -> tuple[str, ...]:
     for i, name in enumerate(names):
         if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
             raise UserError(f"{where}: name {i} is {name!r}, not text; put it in quotes")
+        if one_line(str(name)) != str(name):
+            raise UserError(f"{where}: name {i} is {str(name)[:80]!r}, which cannot be printed in a line; rename it")
     nc = content.get("nc", len(names))
     if isinstance(nc, bool) or nc != len(names):
         raise UserError(f"{place(file, 'nc')}: nc is {nc}, but there are {len(names)} names; correct one, or remove nc")

@@ -123,8 +123,11 @@ def rectangle_order(seed: int, epoch: int, aspect: np.ndarray, batch: int) -> np
 
 
 def batch_size_px(seed: int, epoch: int, batch: int, size: int, stride: int = 32) -> int:
-    """Side of a multi-scale batch in pixels: a multiple of `stride`, uniform from 0.5 to 1.5 `size`."""
-    low, high = max(1, math.ceil(0.5 * size / stride)), max(1, math.floor(1.5 * size / stride))
+    """Side of a multi-scale batch in pixels: a multiple of `stride`, uniform from 0.5 to 1.5 `size`.
+
+    One stride only where `size` is no more: a lone picture of that side has one place, which BatchNorm cannot train on.
+    """
+    low, high = max(min(2, size // stride), math.ceil(0.5 * size / stride), 1), math.floor(1.5 * size / stride)
     return stride * int(_generator(seed, epoch, _SIZE, batch).integers(low, max(low, high) + 1))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from data.cache import Record
 from data.files import Found, label_candidates
+from utils.log import one_line
 
 LOGGER = logging.getLogger("anneal")
 SHOWN = 10  # messages in the log; the report has all
@@ -21,8 +22,8 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 def readable(text: str) -> str:
-    """Text fit to print, from a path that may hold bytes which are no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text fit to print in a line, from a path that may hold anything, bytes which are no UTF-8 too."""
+    return one_line(text)
 
 
 @dataclass

@@ -95,6 +95,16 @@ def load_data(
     return Data(dataset, names, train_index, train, val)
 
 
+def check_batches(options: Options, data: Data, stride: int = 32) -> None:
+    """Raise UserError for a batch of one picture of one stride: BatchNorm cannot train on a single place."""
+    run = options.run
+    if run.imgsz <= stride and 1 in (run.batch_size, len(data.train_index) % run.batch_size):
+        raise UserError(
+            f"--imgsz {run.imgsz}: of {len(data.train_index)} pictures in batches of {run.batch_size} one is alone, "
+            f"and too small for BatchNorm to train on; give --imgsz {2 * stride} or another --batch-size"
+        )
+
+
 def build_model(
     options: Options, data: Data, device: torch.device, layout: dict[str, Any] | None = None
 ) -> models.Detector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import torch
 
@@ -28,7 +29,7 @@ def tell(error: BaseException, run: Session | None, resume: str) -> int:
     if isinstance(error, KeyboardInterrupt):  # while the run had not taken over the signals
         nothing = "before the first step; " + ("the same line resumes" if resume else "nothing to resume")
         LOGGER.warning(f"stopped; {again}" if begun else f"stopped {nothing}")
-        return 130
+        return 128 + (error.args or (signal.SIGINT,))[0]
     if isinstance(error, UserError):
         LOGGER.error(str(error))
         return 2

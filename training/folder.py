@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +11,7 @@ from utils.errors import UserError
 from utils.files import previous
 from utils.folders import numbered
 
+LOGGER = logging.getLogger("anneal")
 LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
 LEFT = (
     *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "cycle[0-9]*", "epoch[0-9]*")),
@@ -68,17 +70,24 @@ def newest_unfinished(project: Path) -> Path:
     saved: dict[Path, float] = {}
     for name in ("last.pt", previous("last.pt").name):
         for path in project.rglob(f"weights/{name}"):
-            saved[path.with_name("last.pt")] = max(saved.get(path.with_name("last.pt"), 0), path.stat().st_mtime)
-    found = sorted(saved, key=saved.__getitem__, reverse=True)
+            saved[path.with_name("last.pt")] = max(saved.get(path.with_name("last.pt"), 0), path.lstat().st_mtime)
+    found, unread = sorted(saved, key=saved.__getitem__, reverse=True), False
     for path in found:
         if is_locked(path.parent.parent):
             continue
         try:
             if not checkpoint.facts(path)["finished"]:
                 return path
-        except (UserError, KeyError):
-            continue
+        except (UserError, KeyError) as error:
+            unread = True
+            LOGGER.warning(
+                f"passed over, unreadable: {path}" if isinstance(error, KeyError) else f"passed over: {error}"
+            )
     trained = sum(is_locked(path.parent.parent) for path in found)
-    finished = f"all {len(found)} runs under {project} are finished" + " or being trained" * bool(trained)
+    finished = (
+        f"all {len(found)} runs under {project} are finished"
+        + " or being trained" * bool(trained)
+        + " or damaged" * unread
+    )
     what = finished if found else f"there is no run under {project}"
     raise UserError(f"--resume: {what}; give --resume PATH --epochs N to extend one")

@@ -33,8 +33,9 @@ REFUSED = {
 }
 LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "imgsz", "nbs"), 1),
-    **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps"), 0),
+    **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps", "seed"), 0),
 }
+MOST = (1 << 63) - 1  # of whatever has a lowest value: what torch takes for a seed
 LARGEST = 1 << 14  # pixels of a side: OpenCV crashes on a picture of four channels and over 2 GiB
 UNUSED_HYP = {
     "iou_t": "the anchors are matched by anchor_t",
@@ -240,8 +241,11 @@ def check_bounds(options: Options) -> None:
     """Raise UserError for values that no run can have."""
     run, hyp = options.run, options.hyp
     for name, lowest in LOWEST.items():
-        if getattr(run, name) != "auto" and not getattr(run, name) >= lowest:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be at least {lowest}")
+        value, flag = getattr(run, name), name.replace("_", "-")
+        if value != "auto" and not value >= lowest:
+            raise UserError(f"--{flag} {value}: must be at least {lowest}")
+        if value != "auto" and value > MOST:
+            raise UserError(f"--{flag} {str(value)[:20]}...: must be at most {MOST}")
     if run.imgsz > LARGEST:
         raise UserError(f"--imgsz {run.imgsz}: must be at most {LARGEST}")
     if any(layer < 0 for layer in run.freeze):

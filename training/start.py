@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from data.shared import Shared
 from training import build, folder, graphs
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
+from training.best import check_best
 from training.find import find_rate, peak_of
 from training.options import Options, check_bounds, import_plugins
 from training.progress import place_of
@@ -67,7 +68,9 @@ def assemble(
     schedule = build.build_schedule(options, optimizer, data, accumulate)
     criterion = build.build_criterion(options, model)
     session = Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
-    return with_found_batch(session) if auto else session
+    session = with_found_batch(session) if auto else session
+    build.check_batches(options, data)
+    return session
 
 
 def accelerate(session: Session) -> Session:
@@ -136,7 +139,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
         setattr(options.run, name, getattr(asked.run, name))
     _check_unfinished(path, state, options, asked)
     session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
-    session.folder = path.resolve().parent.parent
+    session.folder = Path(os.path.abspath(path)).parent.parent  # a link from elsewhere to last.pt is not the run
     _check_data(path, state, session, asked)
     session.restore(state)
     if session.progress.finished:
@@ -146,7 +149,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
         raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
     session.schedule.apply(max(session.progress.step - 1, 0))  # shows what the optimizer's groups lack
     _say_changes(state, session, old["epochs"])
-    _check_best(session)
+    check_best(session)
     return accelerate(session)
 
 
@@ -168,11 +171,16 @@ def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked
         raise UserError(
             f"{path}: this run is finished ({done} epochs); to extend it, add --epochs N with N over {done}"
         )
-    if options.run.epochs < done:
-        raise UserError(f"--epochs {options.run.epochs}: the run has done {done} already; give {done} or more")
+    begun = done + (state["batch"] > 0)
+    if options.run.epochs < begun:
+        raise UserError(f"--epochs {options.run.epochs}: the run has come to epoch {begun}; give {begun} or more")
 
 
 def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Options) -> None:
+    names, before = list(session.data.names), state["names"]
+    if len(names) != len(before) or (names != before and not asked.run.force):
+        remedy = "" if len(names) != len(before) else ", or --force to go on with the new ones"
+        raise UserError(f"{path}: 'names' of {session.options.run.data} are not the run's; give those{remedy}")
     if session.fingerprint() != state["fingerprint"] and not asked.run.force:
         raise UserError(f"{path}: the pictures or labels are not those the run was trained on; --force goes on anyway")
 
@@ -207,28 +215,3 @@ def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
         step = min(state["step"], old.policy.total_steps - 1)
         before, after = old.values(step)[1][0], session.schedule.values(progress.step)[1][0]
         LOGGER.info(f"epochs {epochs} become {run.epochs}: the rate here was {before:.3g} and is {after:.3g}")
-
-
-def _check_best(run: Session) -> None:
-    """Warn where best.pt is not the best epoch's: a disk refused it, and the process ended before it was tried again.
-
-    The weights that the run goes on from are those of that epoch, if it was the last: then the next save writes them.
-    """
-    place, held = run.progress, _epoch_of(run.best)
-    if run.options.run.nosave or held >= place.best_epoch:
-        return
-    there = "cannot be read" if run.best.is_file() else "is not there"
-    what = f"{run.best}: {f'holds epoch {held}' if held else there}, but epoch {place.best_epoch} was better"
-    if (place.epoch, place.batch) == (place.best_epoch, 0):
-        run.refused.keep(run.best, copy.deepcopy(run.weights()))
-        LOGGER.warning(f"{what}; the next save writes its weights")
-    else:
-        LOGGER.warning(f"{what}, whose weights are lost; the next better epoch's will be kept")
-
-
-def _epoch_of(path: Path) -> int:
-    """The epoch of a checkpoint; 0 where there is none that can be read."""
-    try:
-        return int(checkpoint.facts(path)["epoch"])
-    except (UserError, KeyError, TypeError, ValueError):
-        return 0

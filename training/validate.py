@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any
 
 import torch
 
 import val
+from training.best import best_weights
 from training.report import Report
 from training.session import Session
-from utils import checkpoint
 from utils.confusion import ConfusionMatrix
-from utils.errors import UserError
 from utils.metrics import Metrics
 from utils.observers import Pictures
 from utils.report import table
@@ -69,15 +67,3 @@ def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
     run.progress.finished = True
     run.save()
     return metrics
-
-
-def best_weights(run: Session) -> dict[str, Any] | None:
-    """`Session.weights` of the best epoch as best.pt holds them, or as they wait for the disk; None without."""
-    run.writer.wait()
-    if run.best in run.refused.copies:
-        return run.refused.copies[run.best]
-    try:
-        return checkpoint.load(run.best) if run.best.is_file() else None
-    except UserError as error:
-        LOGGER.warning(str(error))
-        return None

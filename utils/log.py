@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,17 @@ from typing import Any
 from tqdm import tqdm
 
 LOGGER = logging.getLogger("anneal")
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters (but tabs and new lines), reversed writing and broken bytes as escapes."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """The same with new lines as escapes too."""
+    return printable(text).replace("\n", r"\n")
 
 
 class _BarSafe(logging.Handler):
@@ -40,8 +52,11 @@ class _Kept(logging.FileHandler):
 
 
 class _Level(logging.Formatter):
+    """Names and paths come from anybody: what would steer a terminal is written out, in an error new lines too."""
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
+        text = one_line(text) if record.levelno >= logging.ERROR else printable(text)
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
@@ -59,3 +61,25 @@ class Wishes:
             os.write(2, b"\nstopping after this step; once more stops at once\n")  # logging is not for handlers
         else:
             os._exit(128 + number)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+@contextmanager
+def nothing_to_save() -> Iterator[None]:
+    """For the time before a run can save: SIGTERM raises KeyboardInterrupt, as SIGINT does, and SIGUSR1 does nothing.
+
+    Handlers that somebody set are left alone.
+    """
+    ours = {signal.SIGTERM: _interrupt, signal.SIGUSR1: signal.SIG_IGN}
+    before = {number: signal.getsignal(number) for number in ours}
+    ours = {number: handler for number, handler in ours.items() if before[number] == signal.SIG_DFL}
+    for number, handler in ours.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,7 +30,7 @@ def read_csv(path: Path | str) -> list[dict[str, float]]:
     A row of the wrong length or a value that is no number is a UserError that names the line.
     """
     rows: list[dict[str, float]] = []
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(file)
         columns = [name.strip() for name in next(reader, [])]
         for values in reader:
@@ -49,11 +50,21 @@ def _text(value: Any) -> str:
     return str(int(number)) if isinstance(value, (int, np.integer)) else f"{number:.6g}"
 
 
+def _tell_missing(path: Path, found: int, wanted: int) -> None:
+    if found < wanted:
+        LOGGER.warning(f"{path}: has {found} of the {wanted} rows from before the resume; going on without the others")
+
+
+def _header(groups: int) -> str:
+    return ",".join(["step", *(f"x/{kind}{i}" for kind in ("lr", "momentum") for i in range(groups))])
+
+
 class _Table:
     """A CSV file whose rows are numbered by a rising whole-number column; each change rewrites it atomically."""
 
     columns: ClassVar[tuple[str, ...]]
     key: ClassVar[str]
+    first: ClassVar[int]  # key of the first row
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -79,6 +90,7 @@ class _Table:
     def keep_until(self, number: int) -> None:
         """Drop the rows whose key is `number` or more: what a resumed run is about to do again."""
         kept = [line for line in self._lines if line[0] < number]
+        _tell_missing(self.path, len(kept), number - self.first)
         if len(kept) != len(self._lines):
             self._write(kept)
 
@@ -89,26 +101,33 @@ class _Table:
         write_atomic(self.path, text.getvalue())
 
     def _read(self) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         if lines and tuple(name.strip() for name in lines[0].split(",")) != self.columns:
             raise UserError(f"{self.path}:1: other columns than this version writes; move the file away")
-        rows = read_csv(self.path)  # names the line where one is broken
-        texts = (",".join(value.strip() for value in line.split(",")) for line in lines[1:] if line.strip())
-        self._lines = [(int(row[self.key]), text) for row, text in zip(rows, texts, strict=True)]
+        for number, line in enumerate(lines[1:], 2):
+            values = [value.strip() for value in line.split(",")]
+            if not any(values):
+                continue
+            try:
+                row = dict(zip(self.columns, map(float, values), strict=True))
+                self._lines.append((int(row[self.key]), ",".join(values)))
+            except (ValueError, OverflowError):
+                wanted = f"not a row of {len(self.columns)} numbers; repair or delete that line"
+                raise UserError(f"{self.path}:{number}: {wanted}") from None
 
 
 class ResultsCsv(_Table):
     """`results.csv`: one row an epoch, in the columns YOLOv5 users' tools read."""
 
     columns = ("epoch", "train/box_loss", "train/obj_loss", "train/cls_loss", *METRICS, *VAL_LOSSES, *RATES)
-    key = "epoch"
+    key, first = "epoch", 0
 
 
 class CyclesCsv(_Table):
     """`cycles.csv`: a row at each end of a learning-rate cycle; `step` counts optimizer steps."""
 
     columns = ("cycle", "step", "epoch", *METRICS, *VAL_LOSSES)
-    key = "cycle"
+    key, first = "cycle", 1
 
 
 class TensorBoard:
@@ -182,10 +201,20 @@ class RateLog:
 
     def __init__(self, path: Path | str, first_step: int) -> None:
         self.path = Path(path)
-        kept = self.path.read_text().splitlines()[: first_step + 1] if first_step and self.path.exists() else []
+        kept = self._kept(first_step) if first_step else []
         write_atomic(self.path, "".join(f"{line}\n" for line in kept))
         self._empty = not kept
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  (open as long as the run)
+
+    def _kept(self, first_step: int) -> list[str]:
+        """The header and the rows of the steps before, as far as they are whole; what is not is said."""
+        lines = self.path.read_text("utf-8", errors="replace").splitlines() if self.path.exists() else []
+        rows = [line for line in lines if re.fullmatch(r"[0-9]{1,18}(,[-+.a-z0-9]+)+", line)]
+        commas = max((row.count(",") for row in rows), default=0)  # fewer are a part of a row
+        known = {int(row.split(",")[0]): row for row in rows if row.count(",") == commas}
+        kept = [row for step, row in known.items() if step < first_step]
+        _tell_missing(self.path, len(kept), first_step)
+        return [_header(commas // 2), *kept] if kept else []
 
     def append(self, step: int, optimizer: Any) -> None:
         """Write down what the optimizer's groups hold now. What the disk refuses is tried again by `flush`."""
@@ -193,8 +222,7 @@ class RateLog:
         momenta = [g["momentum"] if "momentum" in g else g["betas"][0] for g in groups]
         lines = []
         if self._empty:
-            names = [f"x/lr{i}" for i in range(len(groups))] + [f"x/momentum{i}" for i in range(len(groups))]
-            lines.append(",".join(["step", *names]) + "\n")
+            lines.append(_header(len(groups)) + "\n")
             self._empty = False
         values = [float(g["lr"]) for g in groups] + [float(m) for m in momenta]
         lines.append(",".join([str(step), *map(repr, values)]) + "\n")

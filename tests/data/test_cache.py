@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data import cache
 from data import index as index_module
 from data.cache import cache_path
 from data.index import build_index
@@ -155,3 +156,24 @@ def test_a_damaged_cache_is_ignored(images, reads):
         reads.clear()
         build(images)
         assert reads == [], f"not replaced after: {kind}"
+
+
+@pytest.mark.parametrize("column", ["unknown class", "half a class", "no width", "a pipe", "no end", "shapes under 0"])
+def test_a_cache_of_what_no_labels_can_be_is_not_used(tmp_path: Path, column: str) -> None:
+    """Nor one that cannot be read to its end."""
+    found = cache.Records.of([cache.Record((1, 2, 3, 4), (8, 8), np.full((1, 5), 0.5, np.float32), (0,) * 5, [])])
+    found.rows[0, 0] = {"unknown class": 3, "half a class": 0.5}.get(column, 2)
+    found.rows[0, 3] = 0 if column == "no width" else 0.5
+    found.shapes[0] = -8 if column == "shapes under 0" else 8
+    path = tmp_path / "cache.npz"
+    if column == "a pipe":
+        os.mkfifo(path)
+    elif column == "no end":
+        path.symlink_to("/dev/zero")
+    else:
+        cache.save(path, "3 False", ["a.jpg"], found)
+    assert cache.load(path, "3 False")[0] == {}
+    found.rows[:], found.shapes[:] = (2, 0.5, 0.5, 0.5, 0.5), 8
+    path.unlink()
+    cache.save(path, "3 False", ["a.jpg"], found)
+    assert cache.load(path, "3 False")[0] == {"a.jpg": 0}

@@ -113,6 +113,8 @@ def test_names(folder, names, expected):
         ({"names": "{a: 0, b: 1}"}, ["must be 0 to 1"]),
         ({"names": "{false: a, true: b}"}, ["must be 0 to 1"]),
         ({"names": "[yes, no]"}, ["name 0 is True, not text; put it in quotes"]),
+        ({"names": r'[a, "b\e[31m"]'}, [r"a.yaml:4: name 1 is 'b\\x1b\[31m', which cannot be printed"]),
+        ({"names": r'["a\nerror: b"]'}, ["cannot be printed in a line; rename it"]),
         ({"names": "[a, ]\nnc: 2"}, ["a.yaml:5: nc is 2, but there are 1 names"]),
         ({"nc": "two"}, ["a.yaml:5: nc is two"]),
         ({"trian": "images"}, ["a.yaml:5: unknown key 'trian'; did you mean 'train'"]),

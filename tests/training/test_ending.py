@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -11,7 +12,7 @@ import lr_find
 import train
 from data.loader import TrainLoader
 from tests.trainer import Runs, at_step
-from training import start
+from training import build, start
 from training.writer import Writer
 
 LAST = "runs/train/exp/weights/last.pt"
@@ -82,6 +83,23 @@ def test_the_keyboard_while_a_resume_loads(runs: Runs, monkeypatch, capsys) -> N
         assert last_line(capsys) == "warning: stopped before the first step; the same line resumes"
         assert runs() == 130
         assert last_line(capsys) == "warning: stopped before the first step; nothing to resume"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 0)])
+def test_signals_while_the_data_are_read(runs: Runs, monkeypatch, capsys, number: int, code: int) -> None:
+    """There is nothing to save yet: that is said, and the signal that asks for a save does not end the run."""
+    load = build.load_data
+
+    def signalled(*given, **named):
+        os.kill(os.getpid(), number)
+        return load(*given, **named)
+
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
+    monkeypatch.setattr(build, "load_data", signalled)
+    assert runs(epochs=1) == code
+    if code:
+        assert last_line(capsys) == "warning: stopped before the first step; nothing to resume"
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)] == before
 
 
 def test_signals_are_ours_until_the_last_write_is_done(runs: Runs, monkeypatch) -> None:

@@ -13,11 +13,11 @@ import train
 from benchmarks.compare import differences
 from tests.trainer import Runs, is_finite, set_nan
 from training import options, start
+from training.best import best_weights
 from training.meter import NonFiniteLoss
 from training.refused import MOST
 from training.report import Report
 from training.session import Session
-from training.validate import best_weights
 from utils import checkpoint
 from utils.signals import Wishes
 
@@ -188,6 +188,7 @@ def test_settings_that_the_disk_refused_are_written_at_the_next_save(make) -> No
 def test_the_best_weights_are_known_while_the_disk_refuses(make, monkeypatch) -> None:
     run = make()
     assert best_weights(run) is None
+    run.progress.best_epoch = run.progress.epoch = 1
     run.write({run.best: run.weights()})
     old = {name: value.clone() for name, value in best_weights(run)["ema"].items()}
     seen = refuse_at_first(monkeypatch, {"best.pt": 2})
