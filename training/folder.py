@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +61,14 @@ def find_checkpoint(resume: str, project: str) -> Path:
     if not path.is_file() and not previous(path).is_file():
         raise UserError(f"--resume {resume}: no such checkpoint; give the path of a run's weights/last.pt")
     return path
+
+
+def run_of(last: Path) -> Path:
+    """The folder of the run that a checkpoint lies in; a link from elsewhere is followed. UserError where in none."""
+    for path in (os.path.abspath(last), os.path.realpath(last)):
+        if Path(path).parent.name == "weights":
+            return Path(path).parent.parent
+    raise UserError(f"--resume {last}: lies in no run, to be gone on with there; put it into FOLDER/weights/last.pt")
 
 
 def newest_unfinished(project: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -132,6 +131,7 @@ def _check_whole(state: dict[str, Any], path: Path) -> None:
 
 
 def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
+    where = folder.run_of(path)
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
     old = asdict(options.run)
@@ -139,7 +139,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
         setattr(options.run, name, getattr(asked.run, name))
     _check_unfinished(path, state, options, asked)
     session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
-    session.folder = Path(os.path.abspath(path)).parent.parent  # a link from elsewhere to last.pt is not the run
+    session.folder = where
     _check_data(path, state, session, asked)
     session.restore(state)
     if session.progress.finished:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import train
 from tests.trainer import Runs, assert_identical, at_step, send
 from training import folder
 from utils import checkpoint
@@ -43,6 +44,22 @@ def test_a_link_in_place_of_last_pt(whole: Path, stopped: Path, runs: Runs, targ
     assert runs.resume(stopped) == 0
     assert_identical(whole, stopped)
     assert not (runs.folder / "elsewhere" / "results.csv").exists()
+
+
+def test_a_link_from_elsewhere_to_last_pt(whole: Path, stopped: Path, runs: Runs) -> None:
+    link = runs.folder / "here.pt"
+    link.symlink_to(stopped / "weights" / "last.pt")
+    assert train.main(["--resume", str(link)]) == 0
+    assert_identical(whole, stopped)
+
+
+def test_a_checkpoint_outside_a_run_is_refused(stopped: Path, runs: Runs, capsys) -> None:
+    """It would go on in the folder above."""
+    copy = shutil.copy(stopped / "weights" / "last.pt", runs.folder / "last.pt")
+    before = sorted(runs.folder.parent.iterdir())
+    assert train.main(["--resume", str(copy)]) == 2
+    assert capsys.readouterr().out.splitlines()[-1].endswith("put it into FOLDER/weights/last.pt")
+    assert sorted(runs.folder.parent.iterdir()) == before
 
 
 def cut(path: Path) -> None:
