@@ -17,9 +17,10 @@ PICTURES = 11  # with batches of 2: five full ones and a tail of one picture
 
 @pytest.fixture(autouse=True)
 def _logger_as_it_was() -> Iterator[None]:
-    """Take back what `utils.log.setup` did, so that `caplog` hears the logger again in the next test."""
-    yield
+    """Have `caplog` hear it, at INFO whatever ran before; take back what `utils.log.setup` does in the test."""
     logger = logging.getLogger("anneal")
+    logger.setLevel(logging.INFO)
+    yield
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
