@@ -47,10 +47,10 @@ class LastStep:
 
     @torch.no_grad()
     def go_back(self, run: Session) -> None:
-        """Put back what `keep` saw, and drop the gradient."""
+        """Drop the gradient, whose memory the copies may need, and put back what `keep` saw."""
+        run.optimizer.zero_grad(set_to_none=True)
         self.put_statistics_back()
         run.meter, run.progress = copy.deepcopy(self.meter), replace(self.place)
-        run.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def put_statistics_back(self) -> None:

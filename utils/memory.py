@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import torch
@@ -12,6 +13,23 @@ from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
 T = TypeVar("T")
+SIGNS = ("out of memory", "unable to find an engine", "_ALLOC_FAILED")
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise torch.OutOfMemoryError where a CUDA library says that memory ran out in words of its own.
+
+    cuDNN finds no way to compute a convolution without room to work in; cuBLAS cannot begin; a kernel is not loaded.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in SIGNS):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
 
 
 class Divisible(Protocol):
