@@ -119,7 +119,7 @@ def predictions(
     A batch for which memory does not suffice comes in parts. Raises UserError where one picture is too many.
     """
     device = next(model.parameters()).device
-    speed = speed if speed is not None else Speed()
+    speed = speed if speed is not None else Speed(read=False)
     dtype = dtype or torch.float32
     in_parts = InParts("out of memory in validation", "give a smaller --imgsz")
     nms = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": True, "agnostic": single_class}
@@ -132,9 +132,7 @@ def predictions(
             for batch, (found, losses) in in_parts(partial(_detect, model, criterion, dtype, nms, speed), whole):
                 if single_class:
                     found = [torch.cat((rows[:, :5], torch.zeros_like(rows[:, 5:])), 1) for rows in found]
-                boxes = [
-                    torch.cat((undo(r[:, :4], box), r[:, 4:]), 1) for r, box in zip(found, batch.letterbox, strict=True)
-                ]
+                boxes = undo(found, batch.letterbox)
                 mine, places = places[: len(found)], places[len(found) :]
                 targets = [ground_truth(loader.index, i, single_class) for i in mine]
                 yield Predictions(batch, found, boxes, targets, losses)

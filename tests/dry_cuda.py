@@ -96,6 +96,7 @@ class DryCuda(TorchDispatchMode):
             "is_bf16_supported": lambda *_, **__: True,
             "mem_get_info": lambda *_: (80 << 30, 80 << 30),
             "max_memory_allocated": lambda *_: 0,
+            "set_stream": lambda _: None,
             "reset_peak_memory_stats": lambda *_: None,
             "is_current_stream_capturing": lambda: False,
             "current_stream": Stream,

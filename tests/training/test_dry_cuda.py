@@ -13,8 +13,9 @@ import train
 from benchmarks.stages import Watch
 from models.loss import _Rows
 from tests.dry_cuda import DryCuda
-from tests.trainer import Runs
+from tests.trainer import Killed, Runs, at_step, kill
 from training import batch_size, options, start
+from training.graphs import WARM_UP
 from training.memory import enough_memory
 from training.session import Session
 from utils.signals import Wishes
@@ -110,6 +111,53 @@ def test_a_copy_to_be_saved_waits_for_nothing(runs: Runs) -> None:
             run.snapshots.settle(copy)
             run.snapshots.give_back(copy)
     assert not run.snapshots._on_the_way
+
+
+class Broken:
+    """A recording that memory ran out in, and that therefore cannot be ended."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+def test_memory_that_runs_out_in_a_recording_is_known_as_such(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And training goes on with parts, without recordings."""
+    with DryCuda():
+        run = make(runs, "--cuda-graphs")
+        plain, passes = run.gradient.eager, []
+
+        def eager(batch):
+            passes.append(len(batch))
+            if len(passes) == WARM_UP + 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return plain(batch)
+
+        run.gradient.eager = eager
+        with monkeypatch.context() as patch, enough_memory(run):
+            patch.setattr(torch.cuda, "graph", Broken)
+            epoch(run)
+        assert run.at_once == 2
+        assert epoch(run) == 2
+        assert passes == [4] * (WARM_UP + 1) + [2, 2, 2, 2, 2, 1]
+        assert not run.gradient.recordings
+
+
+def test_a_run_of_a_cpu_goes_on_on_a_gpu(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything of it there, and laid out as the kernels take it."""
+    for optim in ("sgd", "adamw"):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            at_step(patch, 2, kill)
+            train.fit(run := make(runs, f"--optim {optim} --save-steps 1", device="cpu", name=optim), Wishes())
+        run.writer.wait()
+        with DryCuda() as dry:
+            words = ["--resume", str(run.folder), "--device", "cuda"]
+            resumed = start.resume(options.parse(words, "train.py", "")[0])
+            assert resumed.progress.step == 1
+            resumed.options.run.save_steps = 0  # a save looks first whether all is finite
+            with dry.nothing_waits():
+                assert epoch(resumed) == 1
 
 
 @pytest.mark.slow
