@@ -147,9 +147,11 @@ def test_memory_that_runs_out_in_a_recording_is_known_as_such(runs: Runs, monkey
 def test_a_run_of_a_cpu_goes_on_on_a_gpu(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything of it there, and laid out as the kernels take it."""
     for optim in ("sgd", "adamw"):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        run = make(runs, f"--optim {optim} --save-steps 1", device="cpu", name=optim)
+        with monkeypatch.context() as patch:
             at_step(patch, 2, kill)
-            train.fit(run := make(runs, f"--optim {optim} --save-steps 1", device="cpu", name=optim), Wishes())
+            with pytest.raises(Killed):
+                train.fit(run, Wishes())
         run.writer.wait()
         with DryCuda() as dry:
             words = ["--resume", str(run.folder), "--device", "cuda"]
