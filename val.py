@@ -29,7 +29,7 @@ from utils.config import option
 from utils.confusion import ConfusionMatrix
 from utils.errors import UserError
 from utils.folders import numbered
-from utils.memory import InParts, memory_errors
+from utils.memory import InParts, MemoryErrors
 from utils.metrics import Metrics, evaluate_boxes
 from utils.nms import non_max_suppression
 from utils.observers import Pictures, TextLabels
@@ -146,7 +146,7 @@ def _detect(
     """The boxes kept of each picture, (n, 6) in pixels of `batch.images`, and the loss terms (3,)."""
     clock = time.perf_counter()
     images = devices.normalised(batch.images, dtype)
-    with memory_errors(), devices.autocast(images.device, dtype):
+    with MemoryErrors(), devices.autocast(images.device, dtype):
         decoded, heads = model(images)
     losses = None if criterion is None else criterion(heads, batch.targets, batch.whole)[1]
     clock = speed.add("inference", clock, images.device)

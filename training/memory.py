@@ -75,5 +75,6 @@ def enough_memory(run: Session) -> Iterator[None]:
         where = f"out of memory in step {run.progress.step}"
         if not run.last_step.whole:
             raise UserError(f"{where}, while the weights changed; {run.last_good()}; {REMEDY}") from error
+        error.__traceback__ = None  # contextlib's own frame is in it: a circle, which would hold what did not fit
     run.last_step.go_back(run)
     run.progress.at_once = halved(run.at_once, where, REMEDY)

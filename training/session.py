@@ -29,7 +29,7 @@ from training.writer import Writer
 from utils import checkpoint
 from utils.device import autocast, environment, grad_scaler, normalised
 from utils.ema import ModelEMA
-from utils.memory import memory_errors
+from utils.memory import MemoryErrors
 from utils.metrics import Metrics
 from utils.signals import Interrupted, Wishes
 
@@ -93,7 +93,7 @@ class Session:
 
     def gradient(self, batch: Batch) -> Tensor:
         """Forward, loss and backward of a batch, or a part of one: adds its gradient, returns its loss terms (3,)."""
-        with memory_errors():
+        with MemoryErrors():
             loss, terms = self.criterion(self.forward(batch), batch.targets, batch.whole)
             self.scaler.scale(loss).backward()
         return terms

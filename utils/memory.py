@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 import torch
@@ -16,20 +16,16 @@ T = TypeVar("T")
 SIGNS = ("out of memory", "unable to find an engine", "_ALLOC_FAILED")
 
 
-@contextmanager
-def memory_errors() -> Iterator[None]:
+class MemoryErrors(AbstractContextManager):
     """Raise torch.OutOfMemoryError where a CUDA library says that memory ran out in words of its own.
 
     cuDNN finds no way to compute a convolution without room to work in; cuBLAS cannot begin; a kernel is not loaded.
     """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        if any(sign in str(error) for sign in SIGNS):
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        named = isinstance(error, torch.OutOfMemoryError)
+        if isinstance(error, RuntimeError) and not named and any(sign in str(error) for sign in SIGNS):
             raise torch.OutOfMemoryError(str(error)) from error
-        raise
 
 
 class Divisible(Protocol):

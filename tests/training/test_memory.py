@@ -53,13 +53,13 @@ def ways(run: Session) -> dict[str, Callable[[Callable[[], None]], None]]:
     }
 
 
-def run_out(run: Session, where: str, passes: set[int]) -> None:
+def run_out(run: Session, where: str, passes: set[int], error: Callable = torch.OutOfMemoryError) -> None:
     """Let memory run out the given times that training passes a place, counted from 0."""
     seen = iter(range(10_000))
 
     def act() -> None:
         if next(seen) in passes:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error("CUDA out of memory")
 
     ways(run)[where](act)
 
@@ -122,12 +122,13 @@ def test_a_run_that_ran_out_is_the_run_in_parts_from_that_step_on(module_runs: R
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
-def test_what_did_not_fit_is_gone_before_it_is_tried_again(runs: Runs, where: str) -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, lambda _: RuntimeError("unable to find an engine")])
+def test_what_did_not_fit_is_gone_before_it_is_tried_again(runs: Runs, where: str, error) -> None:
     """Nothing of the failed pass may be left in memory; on a GPU the smaller parts would find it taken."""
     run, held = make(runs), []
     early = run.model.model[2]
     early.register_forward_hook(lambda _, __, out: held.append(StorageWeakRef(out.untyped_storage())))
-    run_out(run, where, {0})
+    run_out(run, where, {0}, error)
     gc.disable()
     try:
         with enough_memory(run):

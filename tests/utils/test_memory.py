@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.errors import UserError
-from utils.memory import InParts, memory_errors
+from utils.memory import InParts, MemoryErrors
 
 
 class Numbers(list):
@@ -58,6 +58,6 @@ def test_a_single_one_that_does_not_fit_is_an_error() -> None:
     ],
 )
 def test_what_libraries_say_of_memory_is_known(text: str, memory: bool) -> None:
-    with pytest.raises(RuntimeError, match=r"CUDA|unable|size") as caught, memory_errors():
+    with pytest.raises(RuntimeError, match=r"CUDA|unable|size") as caught, MemoryErrors():
         raise RuntimeError(text)
     assert isinstance(caught.value, torch.OutOfMemoryError) is memory
