@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 
 import pytest
 import torch
@@ -118,6 +119,7 @@ def test_what_was_found_is_the_runs_batch(runs: Runs, monkeypatch: pytest.Monkey
 
 
 def test_on_a_cpu_it_is_16_and_at_most_the_pictures(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "anneal")
     run = made(runs, batch_size="auto")
     assert run.options.run.batch_size == 11
     assert "--batch-size auto: 11 (it is found by trial on a CUDA device alone)" in caplog.text
