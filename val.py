@@ -33,7 +33,7 @@ from utils.config import option
 from utils.confusion import ConfusionMatrix
 from utils.errors import UserError
 from utils.folders import numbered
-from utils.memory import InParts
+from utils.memory import InParts, MemoryErrors
 from utils.metrics import Metrics, evaluate_boxes
 from utils.nms import non_max_suppression
 from utils.observers import Pictures, TextLabels
@@ -121,7 +121,7 @@ def predictions(
     A batch for which memory does not suffice comes in parts. Raises UserError where one picture is too many.
     """
     device = next(model.parameters()).device
-    speed = speed if speed is not None else Speed()
+    speed = speed if speed is not None else Speed(read=False)
     dtype = dtype or torch.float32
     in_parts = InParts("out of memory in validation", "give a smaller --imgsz")
     nms = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": True, "agnostic": single_class}
@@ -134,9 +134,7 @@ def predictions(
             for batch, (found, losses) in in_parts(partial(_detect, model, criterion, dtype, nms, speed), whole):
                 if single_class:
                     found = [torch.cat((rows[:, :5], torch.zeros_like(rows[:, 5:])), 1) for rows in found]
-                boxes = [
-                    torch.cat((undo(r[:, :4], box), r[:, 4:]), 1) for r, box in zip(found, batch.letterbox, strict=True)
-                ]
+                boxes = undo(found, batch.letterbox)
                 mine, places = places[: len(found)], places[len(found) :]
                 targets = [ground_truth(loader.index, i, single_class) for i in mine]
                 yield Predictions(batch, found, boxes, targets, losses)
@@ -150,7 +148,7 @@ def _detect(
     """The boxes kept of each picture, (n, 6) in pixels of `batch.images`, and the loss terms (3,)."""
     clock = time.perf_counter()
     images = devices.normalised(batch.images, dtype)
-    with devices.autocast(images.device, dtype):
+    with MemoryErrors(), devices.autocast(images.device, dtype):
         decoded, heads = model(images)
     losses = None if criterion is None else criterion(heads, batch.targets, batch.whole)[1]
     clock = speed.add("inference", clock, images.device)

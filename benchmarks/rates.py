@@ -18,7 +18,19 @@ PROBE_SECONDS = 1.0
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a square matrix product in `dtype`: the best of what a second allows."""
+    """FLOP/s of a square matrix product in `dtype`: the best of what a second allows.
+
+    fp32 rounds to TF32 where convolutions may, so that both are in the same format.
+    """
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        return _matrix_rate(device, dtype)
+    finally:
+        matmul.allow_tf32 = before
+
+
+def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best, until = float("inf"), time.perf_counter() + PROBE_SECONDS
@@ -68,8 +80,8 @@ class Utilisation:
         while not done.wait(0.2):
             try:
                 self.samples.append(torch.cuda.utilization(self.device))
-            except (ImportError, RuntimeError) as error:  # it needs NVIDIA's own package, nvidia-ml-py
-                self.why = str(error).splitlines()[0]
+            except Exception as error:  # no nvidia-ml-py, or a slice of a GPU: NVML has errors of its own
+                self.why = " ".join(f"{type(error).__name__}: {error}".split())
                 return
 
     @property

@@ -28,6 +28,7 @@ from data.render_batch import Table, render_batch
 from data.request import AHEAD, Labelled, Request, ahead
 
 LOGGER = logging.getLogger("anneal")
+VARIANTS = 64  # of the compiled renderer, in a process
 
 
 @dataclass
@@ -131,8 +132,12 @@ class DeviceBatches:
 
 
 def fused() -> Callable[..., Tensor]:
-    """`render_batch` compiled, once for all sizes: the last batch, scales and rectangles change them."""
-    return torch.compile(render_batch, fullgraph=True, dynamic=True)
+    """`render_batch` compiled, once for all sizes: the last batch, scales and rectangles change them.
+
+    Sizes that happen to be equal, or 1, make a variant, as colours and a second layer do: more than torch's limit of 8.
+    """
+    compiled = torch.compile(render_batch, fullgraph=True, dynamic=True)
+    return torch._dynamo.config.patch(recompile_limit=VARIANTS)(compiled)
 
 
 def _compiles(device: torch.device) -> bool:

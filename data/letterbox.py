@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from data.render import GREY, planes
-from utils.boxes import clip_boxes
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,17 @@ class Letterbox:
     pad: tuple[int, int]
 
 
-def undo(boxes: Tensor, letterbox: Letterbox) -> Tensor:
-    """(n, 4) corners in letterboxed pixels to the original's pixels, clipped to it."""
-    pad, gain = (boxes.new_tensor(pair * 2) for pair in (letterbox.pad, letterbox.gain))
-    return clip_boxes((boxes - pad) / gain, *letterbox.shape)
+def undo(rows: Sequence[Tensor], letterboxes: Sequence[Letterbox]) -> list[Tensor]:
+    """Of each picture (n, 4 or more), first corners in letterboxed pixels: in the original's pixels, clipped to it.
+
+    What is computed with is sent to the rows' device in one piece.
+    """
+    counts = [len(each) for each in rows]
+    numbers = torch.tensor([box.pad * 2 + box.gain * 2 + box.shape[::-1] * 2 for box in letterboxes])
+    table, numbers = torch.cat(list(rows)), numbers.repeat_interleave(torch.tensor(counts), 0)
+    pad, gain, limit = numbers.to(table).split(4, 1)
+    corners = torch.minimum(((table[:, :4] - pad) / gain).clamp(min=0), limit)
+    return list(torch.cat((corners, table[:, 4:]), 1).split(counts))
 
 
 def batch_shape(shapes: np.ndarray, stride: int, pad: float) -> tuple[int, int]:

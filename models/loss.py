@@ -138,7 +138,8 @@ def _overlap(rows: Tensor, matches: Matches) -> Tensor:
 class _Rows(torch.autograd.Function):
     """`table[index]` whose gradient is summed in one order: the default may add repeated rows in any order.
 
-    On CUDA an accumulating index_put sorts the index first; elsewhere scatter_add gives each column to one thread.
+    On CUDA an accumulating index_put sorts the index first ("unsafe": without a second look whether it is in range);
+    elsewhere scatter_add gives each column to one thread.
     """
 
     @staticmethod
@@ -153,5 +154,5 @@ class _Rows(torch.autograd.Function):
         (index,) = ctx.saved_tensors
         total = grad.new_zeros(ctx.shape)
         if grad.is_cuda:
-            return total.index_put_((index,), grad, accumulate=True), None
+            return torch._index_put_impl_(total, (index,), grad, accumulate=True, unsafe=True), None
         return total.scatter_add_(0, index[:, None].expand_as(grad), grad), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import throughput
-from benchmarks.rates import step_flops
+from benchmarks.rates import Utilisation, step_flops
 from tests.trainer import Runs
 from training import options, start
 
@@ -110,3 +111,22 @@ def test_operations_are_counted_as_by_hand(runs: Runs) -> None:
 def test_a_mistake_is_one_line(runs: Runs, capsys: pytest.CaptureFixture) -> None:
     assert throughput.main(runs.flags(cfg="yolov5q")) == 2
     assert capsys.readouterr().out.count("\n") == 1
+
+
+class NVMLError(Exception):
+    """As NVIDIA's package has it: no RuntimeError."""
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("nvidia-ml-py is not\ninstalled"), NVMLError("Not Supported")])
+def test_a_gpu_that_tells_no_utilisation_has_none(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def utilization(_: torch.device) -> int:
+        asked.set()
+        raise error
+
+    asked = threading.Event()
+    monkeypatch.setattr(torch.cuda, "utilization", utilization)
+    usage = Utilisation(torch.device("cuda", 0))
+    with usage.measured():
+        assert asked.wait(30)
+    assert usage.mean is None
+    assert usage.why == f"{type(error).__name__}: {' '.join(str(error).split())}"

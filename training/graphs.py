@@ -87,9 +87,14 @@ class Graphs:
         finally:  # also where memory ran out: going back to the last step must not overtake what was begun
             here.wait_stream(self.stream)
         graph, pool = torch.cuda.CUDAGraph(), next((made.graph.pool() for made in self.recordings.values()), None)
-        # other threads, which pin memory for the batches to come, must not break the recording: "thread_local"
-        with torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
-            terms = self.eager(static)
+        try:  # other threads, which pin memory for the batches to come, must not break the recording: "thread_local"
+            with torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
+                terms = self.eager(static)
+        except RuntimeError as error:
+            torch.cuda.set_stream(here)  # which a recording that cannot be ended leaves to the next
+            if isinstance(error.__context__, torch.OutOfMemoryError):  # and whose error hides the reason
+                raise error.__context__ from None
+            raise
         before.put_statistics_back()
         for live, kept in gradient:
             live.copy_(kept)

@@ -47,10 +47,10 @@ class LastStep:
 
     @torch.no_grad()
     def go_back(self, run: Session) -> None:
-        """Put back what `keep` saw, and drop the gradient."""
+        """Drop the gradient, whose memory the copies may need, and put back what `keep` saw."""
+        run.optimizer.zero_grad(set_to_none=True)
         self.put_statistics_back()
         run.meter, run.progress = copy.deepcopy(self.meter), replace(self.place)
-        run.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def put_statistics_back(self) -> None:
@@ -75,5 +75,6 @@ def enough_memory(run: Session) -> Iterator[None]:
         where = f"out of memory in step {run.progress.step}"
         if not run.last_step.whole:
             raise UserError(f"{where}, while the weights changed; {run.last_good()}; {REMEDY}") from error
+        error.__traceback__ = None  # contextlib's own frame is in it: a circle, which would hold what did not fit
     run.last_step.go_back(run)
     run.progress.at_once = halved(run.at_once, where, REMEDY)

@@ -29,6 +29,7 @@ from training.writer import Writer
 from utils import checkpoint
 from utils.device import autocast, environment, grad_scaler, normalised
 from utils.ema import ModelEMA
+from utils.memory import MemoryErrors
 from utils.metrics import Metrics
 from utils.signals import Interrupted, Wishes
 
@@ -93,8 +94,9 @@ class Session:
 
     def gradient(self, batch: Batch) -> Tensor:
         """Forward, loss and backward of a batch, or a part of one: adds its gradient, returns its loss terms (3,)."""
-        loss, terms = self.criterion(self.forward(batch), batch.targets, batch.whole)
-        self.scaler.scale(loss).backward()
+        with MemoryErrors():
+            loss, terms = self.criterion(self.forward(batch), batch.targets, batch.whole)
+            self.scaler.scale(loss).backward()
         return terms
 
     def step(self) -> None:

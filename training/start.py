@@ -21,7 +21,7 @@ from training.options import Options, check_bounds, import_plugins
 from training.progress import place_of
 from training.session import Session
 from utils import checkpoint
-from utils.device import DTYPES, dtype_name, environment, select_device, select_dtype
+from utils.device import DTYPES, dtype_name, environment, only_deterministic, select_device, select_dtype
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
@@ -57,7 +57,7 @@ def assemble(
     """Data, model, loss, optimizer and schedule of the options, as a session without a folder."""
     run = options.run
     if run.deterministic:
-        torch.use_deterministic_algorithms(True)
+        only_deterministic()
     auto = run.batch_size == "auto"
     run.batch_size = 1 if auto else run.batch_size
     data = build.load_data(options, device, render_sample=layout is None, shared=shared)

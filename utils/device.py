@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import platform
 import re
 from typing import Any
@@ -71,10 +72,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
-    """Mixed precision in `dtype`; nothing at all for float32."""
+    """Mixed precision in `dtype`; nothing at all for float32. No cast is cached: a pass uses each weight once."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)
+    return torch.autocast(device.type, dtype=dtype, cache_enabled=False)
 
 
 def normalised(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -100,6 +101,12 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": str(torch.__version__),  # its own type is no plain value
         "python": platform.python_version(),
     }
+
+
+def only_deterministic() -> None:
+    """Have torch take deterministic kernels alone, or raise. cuBLAS reads its setting when it is first used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
 
 
 def synchronize(device: torch.device) -> None:

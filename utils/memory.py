@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 import torch
@@ -12,6 +13,19 @@ from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
 T = TypeVar("T")
+SIGNS = ("out of memory", "unable to find an engine", "_ALLOC_FAILED")
+
+
+class MemoryErrors(AbstractContextManager):
+    """Raise torch.OutOfMemoryError where a CUDA library says that memory ran out in words of its own.
+
+    cuDNN finds no way to compute a convolution without room to work in; cuBLAS cannot begin; a kernel is not loaded.
+    """
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        named = isinstance(error, torch.OutOfMemoryError)
+        if isinstance(error, RuntimeError) and not named and any(sign in str(error) for sign in SIGNS):
+            raise torch.OutOfMemoryError(str(error)) from error
 
 
 class Divisible(Protocol):

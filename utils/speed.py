@@ -13,14 +13,15 @@ from utils.files import write_atomic
 
 @dataclass
 class Speed:
-    """Seconds spent, summed over pictures. Timing waits for the device after every part."""
+    """Seconds spent, summed over pictures. Timing waits for the device after every part, unless nobody reads it."""
 
     pictures: int = 0
+    read: bool = True
     seconds: dict[str, float] = field(default_factory=lambda: {"load": 0.0, "inference": 0.0, "NMS": 0.0})
 
     def add(self, part: str, since: float, device: torch.device) -> float:
         """Book the time since `since` under `part`; returns now."""
-        if device.type == "cuda":
+        if device.type == "cuda" and self.read:
             torch.cuda.synchronize(device)
         now = time.perf_counter()
         self.seconds[part] += now - since

@@ -154,7 +154,7 @@ def test_memory_that_runs_out_is_not_taken_for_a_missing_compiler():
 def test_nothing_waits_for_the_device(kind):
     device = torch.device("cuda")
     loader = train(kind(STORE, device), workers=2)
-    list(loader.epoch(0))  # compiles
+    list(loader.epoch(1))  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
         images = [batch.images for batch in loader.epoch(1)]

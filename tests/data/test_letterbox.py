@@ -34,7 +34,7 @@ def test_undo_leads_back_to_the_originals_pixels(height, width, seed):
     box = letterbox(np.zeros((*shape, 3), np.uint8), (height, width), out)
     labels = boxes(5, np.random.default_rng(seed))
     moved = torch.from_numpy(letterbox_labels(labels, shape, box, 96, 96))
-    back = undo(cxcywh_to_xyxy(moved[:, 1:] * 96), box)
+    back = undo([cxcywh_to_xyxy(moved[:, 1:] * 96)], [box])[0]
     original = cxcywh_to_xyxy(torch.from_numpy(labels[:, 1:])) * torch.tensor([width, height, width, height])
     torch.testing.assert_close(back, original, rtol=0, atol=1e-5 * max(height, width) / min(1.0, gain))
     assert (moved[:, 0].numpy() == labels[:, 0]).all()
@@ -42,9 +42,10 @@ def test_undo_leads_back_to_the_originals_pixels(height, width, seed):
 
 def test_undo_clips_to_the_original():
     box = Letterbox((100, 200), (0.5, 0.5), (4, 10))
-    found = undo(torch.tensor([[0.0, 0.0, 500.0, 500.0], [14.0, 20.0, 24.0, 30.0]]), box)
-    assert found.tolist() == [[0, 0, 200, 100], [20, 20, 40, 40]]
-    assert undo(torch.zeros(0, 4), box).shape == (0, 4)
+    rows = torch.tensor([[0.0, 0.0, 500.0, 500.0, 0.5], [14.0, 20.0, 24.0, 30.0, 0.25]])
+    none, found = undo([rows[:0], rows], [box, box])
+    assert found.tolist() == [[0, 0, 200, 100, 0.5], [20, 20, 40, 40, 0.25]]
+    assert none.shape == (0, 5)
 
 
 @pytest.mark.parametrize(

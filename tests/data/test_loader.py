@@ -211,7 +211,7 @@ def test_validation_boxes_lead_back_to_the_original():
             pixels = cxcywh_to_xyxy(mine[:, 2:]) * torch.tensor([width, height, width, height])
             h, w = INDEX.shapes[i].tolist()
             original = cxcywh_to_xyxy(torch.from_numpy(INDEX.labels[i][:, 1:])) * torch.tensor([w, h, w, h])
-            torch.testing.assert_close(undo(pixels, box), original, rtol=0, atol=1e-3)
+            torch.testing.assert_close(undo([pixels], [box])[0], original, rtol=0, atol=1e-3)
             top, left = box.pad[1], box.pad[0]
             h, w = STORE.shape(i)
             shown = batch.images[place, :, top : top + h, left : left + w]

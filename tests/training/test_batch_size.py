@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
+import logging
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from benchmarks.compare import differences
 from tests.trainer import Runs
@@ -46,6 +49,30 @@ def test_a_trial_leaves_everything_as_it_was(runs: Runs) -> None:
     assert torch.equal(random, torch.get_rng_state())
     assert all(p.grad is None for p in run.model.parameters())
     assert batch_size.made_up(run, 3).images.shape == (3, 3, 96, 96)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_trials_copy_is_gone_before_the_next(runs: Runs, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """Not when the garbage collector comes round: the next trial would find its memory taken."""
+    run, held = made(runs, "--optim adamw"), []
+
+    def step(self: Session) -> None:
+        plain(self)
+        values = [*self.model.parameters(), *self.ema.model.parameters()]
+        values += [v for state in self.optimizer.state.values() for v in state.values()]
+        held.extend(StorageWeakRef(value.untyped_storage()) for value in values)
+        if fails:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    plain = Session.step
+    monkeypatch.setattr(Session, "step", step)
+    gc.disable()
+    try:
+        assert batch_size.fits(run, 2) is not fails
+        assert held
+        assert all(reference.expired() for reference in held)
+    finally:
+        gc.enable()
 
 
 def test_a_trial_makes_the_optimizers_state_under_a_scaler_that_would_skip(runs: Runs, monkeypatch) -> None:
@@ -92,6 +119,7 @@ def test_what_was_found_is_the_runs_batch(runs: Runs, monkeypatch: pytest.Monkey
 
 
 def test_on_a_cpu_it_is_16_and_at_most_the_pictures(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "anneal")
     run = made(runs, batch_size="auto")
     assert run.options.run.batch_size == 11
     assert "--batch-size auto: 11 (it is found by trial on a CUDA device alone)" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import train
 from benchmarks.compare import differences
@@ -51,13 +53,13 @@ def ways(run: Session) -> dict[str, Callable[[Callable[[], None]], None]]:
     }
 
 
-def run_out(run: Session, where: str, passes: set[int]) -> None:
+def run_out(run: Session, where: str, passes: set[int], error: Callable = torch.OutOfMemoryError) -> None:
     """Let memory run out the given times that training passes a place, counted from 0."""
     seen = iter(range(10_000))
 
     def act() -> None:
         if next(seen) in passes:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error("CUDA out of memory")
 
     ways(run)[where](act)
 
@@ -117,6 +119,25 @@ def test_a_run_that_ran_out_is_the_run_in_parts_from_that_step_on(module_runs: R
     assert [len(group) for group in pictures] == [8, 3, 8, 3]
     assert failed.progress.at_once == 2
     assert not differences(expected.state(), failed.state())
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, lambda _: RuntimeError("unable to find an engine")])
+def test_what_did_not_fit_is_gone_before_it_is_tried_again(runs: Runs, where: str, error) -> None:
+    """Nothing of the failed pass may be left in memory; on a GPU the smaller parts would find it taken."""
+    run, held = make(runs), []
+    early = run.model.model[2]
+    early.register_forward_hook(lambda _, __, out: held.append(StorageWeakRef(out.untyped_storage())))
+    run_out(run, where, {0}, error)
+    gc.disable()
+    try:
+        with enough_memory(run):
+            train.train_one_epoch(run, Watch(run), Wishes())
+        assert run.at_once == 2
+        assert [reference.expired() for reference in held] == [True]
+        assert all(p.grad is None for p in run.model.parameters())
+    finally:
+        gc.enable()
 
 
 def test_it_splits_again_and_says_so(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:

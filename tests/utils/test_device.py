@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import pytest
 import torch
@@ -73,6 +74,21 @@ def test_the_environment_is_plain_values() -> None:
     assert {type(value) for value in found.values()} <= {str, int}
     assert found["threads"] == torch.get_num_threads()
     assert found["torch"] == torch.__version__
+
+
+def test_only_deterministic_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuBLAS too, which reads its setting from the environment; one that is there stays."""
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        for given, then in ((None, ":4096:8"), (":16:8", ":16:8")):
+            monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+            if given:
+                monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given)
+            devices.only_deterministic()
+            assert torch.are_deterministic_algorithms_enabled()
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == then
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def test_memory_of_this_process() -> None:

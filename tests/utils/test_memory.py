@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.errors import UserError
-from utils.memory import InParts
+from utils.memory import InParts, MemoryErrors
 
 
 class Numbers(list):
@@ -45,3 +45,19 @@ def test_a_single_one_that_does_not_fit_is_an_error() -> None:
 
     with pytest.raises(UserError, match=r"^out of memory here: not even one picture fits; buy some$"):
         InParts("out of memory here", "buy some")(work, Numbers([1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("text", "memory"),
+    [
+        ("GET was unable to find an engine to execute this computation", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("CUDA error: out of memory", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("The size of tensor a (3) must match the size of tensor b (4)", False),
+    ],
+)
+def test_what_libraries_say_of_memory_is_known(text: str, memory: bool) -> None:
+    with pytest.raises(RuntimeError, match=r"CUDA|unable|size") as caught, MemoryErrors():
+        raise RuntimeError(text)
+    assert isinstance(caught.value, torch.OutOfMemoryError) is memory

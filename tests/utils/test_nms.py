@@ -34,10 +34,53 @@ def random_input(seed, anchors=400, classes=3, low=0.0) -> torch.Tensor:
     return torch.cat((boxes, scores), -1)
 
 
+def together(decoded, conf=0.25, iou=0.45, *, multi_label=False, agnostic=False, max_det=300, classes=None):
+    """What a GPU does."""
+    wanted = None if classes is None else torch.tensor(classes)
+    return nms._together(decoded.float(), conf, iou, multi_label, agnostic, max_det, wanted)
+
+
+@pytest.mark.parametrize("suppress", [non_max_suppression, together])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_golden_rows_are_identical(name):
-    for i, rows in enumerate(non_max_suppression(golden_input(), **SETTINGS[name])):
+def test_golden_rows_are_identical(name, suppress):
+    for i, rows in enumerate(suppress(golden_input(), **SETTINGS[name])):
         assert np.array_equal(rows.numpy(), GOLDEN[f"{name}_image{i}"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([0.3, 0.45, 0.5, 0.6]),
+    st.sampled_from([0.0, 0.05, 0.5, 0.99]),
+    st.sampled_from([1, 7, 25, 300]),
+    st.fixed_dictionaries({}, optional={"multi_label": st.just(True), "agnostic": st.just(True)}),
+    st.sampled_from([None, [1], [0, 2]]),
+    st.sampled_from([{}, {"FIRST": 7}, {"MAX_CANDIDATES": 10}, {"PAIRS_AT_ONCE": 1}]),
+)
+def test_all_pictures_together_are_one_by_one(seed, iou, conf, max_det, options, classes, bounds):
+    """To the bit: sides of whole quarters stay exact where torchvision moves each class's boxes apart."""
+    decoded = random_input(seed, anchors=80)
+    decoded[..., :4] = (decoded[..., :4] * 4).round() / 4
+    decoded = torch.cat((decoded, torch.zeros_like(decoded[:1]), decoded[:1].flip(1)))
+    decoded[0, 5, 4] = decoded[1, 3, 6] = float("nan")
+    decoded[1, :20, 4:] = decoded[1, 20:40, 4:]  # equal scores
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in bounds.items():
+            patch.setattr(nms, name, value)
+        expected = non_max_suppression(decoded, conf, iou, max_det=max_det, classes=classes, **options)
+        found = together(decoded, conf, iou, max_det=max_det, classes=classes, **options)
+    assert len(found) == 4
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_keeps_what_a_cpu_keeps():
+    decoded = random_input(8, anchors=4000)
+    decoded[..., :4] = (decoded[..., :4] * 4).round() / 4
+    there = non_max_suppression(decoded.cuda(), 0.2, 0.5, multi_label=True)
+    for a, b in zip(there, non_max_suppression(decoded, 0.2, 0.5, multi_label=True), strict=True):
+        assert torch.equal(a.cpu(), b)
 
 
 def test_the_input_is_left_as_it_was():
