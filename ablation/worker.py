@@ -89,6 +89,7 @@ def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
     torch.use_deterministic_algorithms(False)  # --deterministic of the run before
     gc.collect()
     if torch.cuda.is_available():
+        torch.cuda.init()  # resetting the peak fails before it
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(GPU)
         if torch.cuda.mem_get_info(GPU)[0] / 1e9 < job["needs"]:
