@@ -107,7 +107,10 @@ def test_what_a_killed_run_left_is_removed(images, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", lambda *_: os._exit(9))
         if (child := os.fork()) == 0:
-            build(images)
+            try:
+                build(images)
+            finally:  # or it would go on with the tests
+                os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     (left,) = images.parent.glob("*.tmp")
     os.utime(left, (1, 1))
