@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 LOGGER = logging.getLogger("anneal")
-PAUSE = 0.05  # seconds between two tries
+PAUSE = 0.01  # seconds between two tries
 
 
 def hold(path: Path, seconds: float, in_vain: Callable[[], bool] = lambda: False) -> IO | None:
