@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.view import FAILED, FINISHED, METRICS, RUNNING, WAITING
+from training.best import epoch_of
 from training.folder import is_locked
 from utils import checkpoint
 from utils.errors import UserError
@@ -74,11 +75,11 @@ def last_facts(folder: Path) -> dict[str, Any]:
 
 
 def final_metrics(folder: Path, facts: dict[str, Any]) -> dict[str, float]:
-    """The validation metrics of a finished run's best weights, as its results.csv has them. Raises UserError where
-    it has not."""
+    """The validation metrics of a finished run's best weights that are there, as its results.csv has them. Raises
+    UserError where it has not."""
     table = folder / "results.csv"
     rows = read_csv(table)
-    best = facts["best_epoch"] if (folder / "weights" / "best.pt").exists() else facts["epoch"]
+    best = epoch_of(folder / "weights" / "best.pt") or facts["epoch"]
     row = next((row for row in rows if row["epoch"] == best - 1), None)
     if row is None:
         raise UserError(f"{table}: has no row of epoch {best - 1}; {REMEDY}")

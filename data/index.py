@@ -20,9 +20,9 @@ from data.files import find_pictures, label_candidates
 from data.labels import MAX_BYTES as LABEL_BYTES
 from data.labels import parse_labels
 from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
-from data.report import IndexReport, readable
+from data.report import IndexReport
 from utils.errors import UserError
-from utils.log import progress
+from utils.log import one_line, progress
 
 LOGGER = logging.getLogger("anneal")
 CHUNK = 64  # pictures a task of the thread pool
@@ -87,7 +87,7 @@ def build_index(
     report = IndexReport.of(found, records)
     usable = np.flatnonzero(records.shapes[:, 0])
     if not len(usable):
-        listing = ", ".join(readable(str(source)) for source in sources)
+        listing = ", ".join(one_line(str(source)) for source in sources)
         why = f"; the first of {len(report.messages)} faults: {report.messages[0]}" if report.messages else ""
         raise UserError(f"no usable pictures in {listing}{why}; give pictures ({', '.join(SUFFIXES)})")
     report.tell(desc)

@@ -21,11 +21,6 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def readable(text: str) -> str:
-    """Text fit to print in a line, from a path that may hold anything, bytes which are no UTF-8 too."""
-    return one_line(text)
-
-
 @dataclass
 class IndexReport:
     """Counts over an index. `messages` are one-line: file[:line]: what; remedy."""
@@ -43,7 +38,7 @@ class IndexReport:
 
     @classmethod
     def of(cls, found: Found, records: Sequence[Record]) -> IndexReport:
-        report = cls(messages=[readable(message) for message in found.messages], skipped_pictures=found.skipped)
+        report = cls(messages=[one_line(message) for message in found.messages], skipped_pictures=found.skipped)
         for file, record in zip(found.files, records, strict=True):
             usable = record.shape[0] > 0
             report.pictures += usable
@@ -102,5 +97,5 @@ def _messages(picture: str, notes: Sequence[tuple[int, str]]) -> list[str]:
     messages = []
     for line, text in notes:
         place = picture if line < 0 else f"{labels}:{line}" if line else labels
-        messages.append(readable(f"{place}: {text}"))
+        messages.append(one_line(f"{place}: {text}"))
     return messages

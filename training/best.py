@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +21,7 @@ def check_best(run: Session) -> None:
 
     The weights that the run goes on from are those of that epoch, if it was the last: then the next save writes them.
     """
-    place, held = run.progress, _epoch_of_best(run)
+    place, held = run.progress, epoch_of(run.best)
     if run.options.run.nosave or held >= place.best_epoch:
         return
     there = "cannot be read" if run.best.is_file() else "is not there"
@@ -52,10 +53,10 @@ def best_weights(run: Session) -> dict[str, Any] | None:
         return None
 
 
-def _epoch_of_best(run: Session) -> int:
-    """0 where there is none that can be read."""
+def epoch_of(best: Path) -> int:
+    """Whose weights a best.pt holds; 0 where there is none that can be read."""
     try:
-        return int(checkpoint.facts(run.best)["epoch"])
+        return int(checkpoint.facts(best)["epoch"])
     except (UserError, KeyError, TypeError, ValueError):
         return 0
 

@@ -66,9 +66,7 @@ def step_on(trial: Session, batch: Batch, scale: int) -> Tensor:
     """One step on the gradient of a batch times `scale`, in parts if need be. Returns the batch's loss terms (3,)."""
     total = torch.zeros(3, device=trial.device)
     for part in batch.parts(trial.at_once):
-        loss, terms = trial.criterion(trial.forward(part), part.targets, part.whole)
-        trial.scaler.scale(loss * scale).backward()
-        total += terms * (len(part) / len(batch))
+        total += trial.gradient(part, scale) * (len(part) / len(batch))
     trial.step()
     return total
 

@@ -89,14 +89,11 @@ def newest_unfinished(project: Path) -> Path:
                 return path
         except (UserError, KeyError) as error:
             unread = True
-            LOGGER.warning(
-                f"passed over, unreadable: {path}" if isinstance(error, KeyError) else f"passed over: {error}"
-            )
+            why = error if isinstance(error, UserError) else f"{path}: holds no run"
+            LOGGER.warning(f"passed over: {why}")
     trained = sum(is_locked(path.parent.parent) for path in found)
-    finished = (
-        f"all {len(found)} runs under {project} are finished"
-        + " or being trained" * bool(trained)
-        + " or damaged" * unread
+    others = " or being trained" * bool(trained) + " or damaged" * unread
+    what = (
+        f"all {len(found)} runs under {project} are finished{others}" if found else f"there is no run under {project}"
     )
-    what = finished if found else f"there is no run under {project}"
     raise UserError(f"--resume: {what}; give --resume PATH --epochs N to extend one")

@@ -39,7 +39,7 @@ class Report:
         self.results.keep_until(run.progress.epoch)
         self.cycles = CyclesCsv(run.folder / "cycles.csv")
         self.cycles.keep_until(run.progress.cycles + 1)
-        self.rates = RateLog(run.folder / "lr.csv", run.progress.step)
+        self.rates = RateLog(run.folder / "lr.csv", run.progress.step, run.steps_before)
         run.before_save = self.rates.flush
         self.board = TensorBoard(run.folder, purge_step=run.progress.epoch)
 

@@ -57,6 +57,7 @@ class Session:
         self.scaler = grad_scaler(self.device, self.dtype)
         self.meter = LossMeter(self.device)
         self.progress = Progress()
+        self.steps_before = 0  # when it was taken up, before another batch size counts them anew
         self.last_step = LastStep(self.model)
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
@@ -92,11 +93,12 @@ class Session:
         with autocast(self.device, self.dtype):
             return self.model(images)
 
-    def gradient(self, batch: Batch) -> Tensor:
-        """Forward, loss and backward of a batch, or a part of one: adds its gradient, returns its loss terms (3,)."""
+    def gradient(self, batch: Batch, weight: float = 1.0) -> Tensor:
+        """Forward, loss and backward of a batch, or a part of one: adds `weight` times its gradient, returns its loss
+        terms (3,). Raises torch.OutOfMemoryError, whichever library found no memory."""
         with MemoryErrors():
             loss, terms = self.criterion(self.forward(batch), batch.targets, batch.whole)
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss if weight == 1 else loss * weight).backward()
         return terms
 
     def step(self) -> None:
@@ -228,6 +230,7 @@ class Session:
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
         self.progress = place_of(state)
+        self.steps_before = self.progress.step
 
     def losses(self) -> list[float]:
         """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 LOGGER = logging.getLogger("anneal")
-PAUSE = 0.05  # seconds between two tries
+PAUSE = 0.01  # seconds between two tries
 
 
 def hold(path: Path, seconds: float, in_vain: Callable[[], bool] = lambda: False) -> IO | None:
@@ -24,7 +24,7 @@ def hold(path: Path, seconds: float, in_vain: Callable[[], bool] = lambda: False
     handle = open(path, "a+")  # noqa: SIM115  (it stays open)
     until = time.monotonic() + seconds
     try:
-        while _is_another_s(handle, fcntl.LOCK_EX):
+        while _held_elsewhere(handle, fcntl.LOCK_EX):
             if in_vain() or time.monotonic() > until:
                 handle.close()
                 return None
@@ -43,12 +43,12 @@ def is_held(path: Path) -> bool:
     """Whether another process holds a file, as far as can be told."""
     try:
         with open(path, "r+") as handle:
-            return _is_another_s(handle, fcntl.LOCK_SH)  # two that look do not take each other for a holder
+            return _held_elsewhere(handle, fcntl.LOCK_SH)  # two that look do not take each other for a holder
     except OSError:
         return False
 
 
-def _is_another_s(handle: IO, kind: int) -> bool:
+def _held_elsewhere(handle: IO, kind: int) -> bool:
     """Whether another process holds the lock of this file; else this one does, until the file closes."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)

@@ -13,7 +13,8 @@ from utils.boxes import cxcywh_to_xyxy
 
 MAX_CANDIDATES = 30_000  # a picture; the lowest scores beyond it are dropped before the suppression
 FIRST = 2048
-PAIRS_AT_ONCE = 1 << 25  # on a GPU: bounds the memory of crowded batches
+SCORES_AT_ONCE = 1 << 25  # on a GPU, as the next: bounds the memory where all of them are candidates
+PAIRS_AT_ONCE = 1 << 25
 ROUNDS = 4  # between two looks whether any changed something
 
 
@@ -38,7 +39,7 @@ def non_max_suppression(
     """
     wanted = None if classes is None else torch.as_tensor(list(classes), device=decoded.device)
     if decoded.is_cuda:
-        return _together(decoded.float(), conf, iou, multi_label, agnostic, max_det, wanted)
+        return _together(decoded, conf, iou, multi_label, agnostic, max_det, wanted)
     candidates = decoded[..., 4] > conf
     return [
         _suppress(_rows(rows[mask].float(), conf, multi_label, wanted), iou, agnostic, max_det)
@@ -85,7 +86,15 @@ def _suppress(rows: Tensor, iou: float, agnostic: bool, max_det: int) -> Tensor:
 def _together(
     decoded: Tensor, conf: float, iou: float, multi_label: bool, agnostic: bool, max_det: int, wanted: Tensor | None
 ) -> list[Tensor]:
-    """The same for all pictures at once: a GPU is waited for a few times a batch, not a few times a picture."""
+    """The same for many pictures at once: a GPU is waited for a few times a batch, not a few times a picture."""
+    pictures = max(1, SCORES_AT_ONCE // max(1, decoded.shape[1:].numel()))
+    options = (conf, iou, multi_label, agnostic, max_det, wanted)
+    return [rows for part in decoded.split(pictures) for rows in _suppress_all(part.float(), *options)]
+
+
+def _suppress_all(
+    decoded: Tensor, conf: float, iou: float, multi_label: bool, agnostic: bool, max_det: int, wanted: Tensor | None
+) -> list[Tensor]:
     rows, image = _rows_of_all(decoded, conf, multi_label, wanted)
     counts = torch.bincount(image, minlength=len(decoded))
     start, found = counts.cumsum(0) - counts, counts.clamp(max=MAX_CANDIDATES).tolist()

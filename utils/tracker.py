@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -196,24 +197,26 @@ class TensorBoard:
 class RateLog:
     """`lr.csv`: the rate and momentum of each group at every optimizer step, in full precision.
 
-    Rows from `first_step` on are dropped when it opens: a resumed run is about to write them again.
+    Rows from `first_step` on are dropped when it opens: a resumed run is about to write them again. `written`: how many
+    rows there were when it was saved; another batch size counts the steps anew.
     """
 
-    def __init__(self, path: Path | str, first_step: int) -> None:
+    def __init__(self, path: Path | str, first_step: int, written: int) -> None:
         self.path = Path(path)
-        kept = self._kept(first_step) if first_step else []
+        kept = self._kept(first_step, written) if written else []
         write_atomic(self.path, "".join(f"{line}\n" for line in kept))
         self._empty = not kept
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  (open as long as the run)
 
-    def _kept(self, first_step: int) -> list[str]:
+    def _kept(self, first_step: int, written: int) -> list[str]:
         """The header and the rows of the steps before, as far as they are whole; what is not is said."""
         lines = self.path.read_text("utf-8", errors="replace").splitlines() if self.path.exists() else []
         rows = [line for line in lines if re.fullmatch(r"[0-9]{1,18}(,[-+.a-z0-9]+)+", line)]
-        commas = max((row.count(",") for row in rows), default=0)  # fewer are a part of a row
+        commas = statistics.mode(row.count(",") for row in rows) if rows else 0  # others are a part of a row, or two
         known = {int(row.split(",")[0]): row for row in rows if row.count(",") == commas}
+        if not {0, written - 1} <= known.keys():  # between them another batch size may have left a gap
+            _tell_missing(self.path, sum(step < written for step in known), written)
         kept = [row for step, row in known.items() if step < first_step]
-        _tell_missing(self.path, len(kept), first_step)
         return [_header(commas // 2), *kept] if kept else []
 
     def append(self, step: int, optimizer: Any) -> None:

@@ -59,4 +59,4 @@ def assert_same_study(first: Path, second: Path) -> None:
 def kill(process: subprocess.Popen) -> None:
     """SIGKILL to the parent alone: its workers have to notice by themselves."""
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)

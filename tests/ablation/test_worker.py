@@ -19,6 +19,7 @@ from data.store import ImageStore
 from tests.trainer import Runs, assert_identical, wait_for
 from training import folder
 from training.folder import is_locked
+from utils import checkpoint
 from utils.errors import UserError
 
 OTHER = (".options.run.project", ".options.run.exist_ok", ".options.run.name")
@@ -175,15 +176,17 @@ def test_a_damaged_checkpoint_is_one_line_and_no_fault(runs: Runs, capsys: pytes
     assert records.read(Path(task["folder"])).error == said[0].removeprefix("error: ")
 
 
-@pytest.mark.parametrize(("kept", "epoch"), [(True, 2), (False, 3)])
-def test_the_metrics_are_those_of_the_best_weights(tmp_path: Path, kept: bool, epoch: int) -> None:
-    """With --nosave there are no best weights: the last ones were validated."""
+@pytest.mark.parametrize(("kept", "epoch"), [(2, 2), (1, 1), ("torn", 3), (None, 3)])
+def test_the_metrics_are_those_of_the_best_weights(tmp_path: Path, kept: int | str | None, epoch: int) -> None:
+    """Of those that are there. With --nosave there are none: the last ones were validated."""
     columns = "epoch,metrics/precision,metrics/recall,metrics/mAP_0.5,metrics/mAP_0.5:0.95"
     rows = [f"{e},0.{e}1,0.{e}2,0.{e}3,0.{e}4" for e in range(3)]
     (tmp_path / "results.csv").write_text("\n".join([columns, *rows]) + "\n")
     (tmp_path / "weights").mkdir()
-    if kept:
+    if kept == "torn":
         (tmp_path / "weights" / "best.pt").touch()
+    elif kept:
+        checkpoint.save(tmp_path / "weights" / "best.pt", {"epoch": kept})
     found = records.final_metrics(tmp_path, {"best_epoch": 2, "epoch": 3})
     e = epoch - 1
     scores = {"precision": f"0.{e}1", "recall": f"0.{e}2", "mAP50": f"0.{e}3", "mAP50-95": f"0.{e}4"}

@@ -128,7 +128,14 @@ def test_a_lost_table_is_said(stopped: Path, runs: Runs, table: str, capsys) -> 
     assert f"{stopped / table}: has 0 of the {wanted} rows from before the resume" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("spoil", "left"), [(lambda data: data[:-5] + b"\0" * 9, 2), (lambda data: data + JUNK, 3)])
+@pytest.mark.parametrize(
+    ("spoil", "left"),
+    [
+        (lambda data: data[:-5] + b"\0" * 9, 2),
+        (lambda data: data + JUNK, 3),
+        (lambda data: data + data.splitlines()[-1][:9] + data.splitlines()[-1], 3),  # a row that a part is before
+    ],
+)
 def test_the_sound_rows_of_the_rates_stay(
     whole: Path, stopped: Path, runs: Runs, spoil: Callable, left: int, capsys
 ) -> None:

@@ -103,14 +103,18 @@ def test_a_copy_to_be_saved_waits_for_nothing(runs: Runs) -> None:
     with DryCuda() as dry:
         run = make(runs, "--optim adamw")
         epoch(run)
-        state = run.state()
+        state, places = run.state(), []
         for _ in range(2):
             with dry.nothing_waits():
                 copy = run.snapshots.take(state)
-            assert {value.device.type for value in copy["ema"].values()} == {"cpu"}
-            run.snapshots.settle(copy)
+            assert {value.device.type for value in copy.value["ema"].values()} == {"cpu"}
+            sent = [pack for pack in copy.packs if pack.source is not None]
+            assert sent
+            places.append([pack.flat.data_ptr() for pack in sent])
+            copy.settle()
+            assert all(pack.source is None for pack in copy.packs)
             run.snapshots.give_back(copy)
-    assert not run.snapshots._on_the_way
+    assert places[0] == places[1]
 
 
 class Broken:

@@ -79,8 +79,13 @@ def test_a_data_set_smaller_than_a_batch(runs: Runs, capsys) -> None:
     assert len(rows(runs.folder / "runs" / "lr_find" / "exp" / "lr_find.csv")) <= 10
 
 
-@pytest.mark.parametrize("call", [0, 5, 7])
-def test_memory_that_runs_out_splits_the_batches_as_in_training(runs: Runs, monkeypatch, caplog, call: int) -> None:
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [(0, torch.OutOfMemoryError("CUDA out of memory")), (7, RuntimeError("unable to find an engine"))],
+)
+def test_memory_that_runs_out_splits_the_batches_as_in_training(
+    runs: Runs, monkeypatch, caplog, call: int, error
+) -> None:
     """The same test with the parts known from that step on, to the bit; `call` counts the backward passes."""
     flags = runs.flags(batch_size=4, nbs=16)
 
@@ -91,7 +96,7 @@ def test_memory_that_runs_out_splits_the_batches_as_in_training(runs: Runs, monk
         def backward(self: torch.Tensor, **_: object) -> None:
             number = next(calls)
             if fail and number == call:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error
             plain(self)
 
         def step(trial: Session, batch: Batch, scale: int) -> torch.Tensor:

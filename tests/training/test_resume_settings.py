@@ -124,3 +124,16 @@ def test_another_batch_size_keeps_the_place_in_epochs(runs: Runs, monkeypatch: p
     state = checkpoint.load(runs.run() / "weights" / "last.pt")
     assert state["options"]["run"]["batch_size"] == 4
     assert state["step"] == state["schedule"]["total_steps"]
+
+
+def test_more_steps_by_another_batch_size_are_no_lost_rows(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Nor is the gap that they leave, at a later resume."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, send(signal.SIGTERM))
+        assert runs(nbs=1, batch_size=4) == 143
+    with monkeypatch.context() as patch:
+        at_step(patch, 10, send(signal.SIGTERM))
+        assert runs.resume(runs.run(), "--batch-size 2") == 143
+    assert runs.resume(runs.run()) == 0
+    assert "rows from before the resume" not in capsys.readouterr().out
+    assert [row["step"] for row in rows(runs.run() / "lr.csv")] == [0, 1, 2, 3, *range(8, 18)]
