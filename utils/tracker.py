@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import logging
 import os
 import re
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,19 +29,26 @@ def read_csv(path: Path | str) -> list[dict[str, float]]:
 
     A row of the wrong length or a value that is no number is a UserError that names the line.
     """
-    rows: list[dict[str, float]] = []
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.reader(file)
-        columns = [name.strip() for name in next(reader, [])]
-        for values in reader:
-            if not any(map(str.strip, values)):
-                continue
-            try:
-                rows.append({name: float(value) for name, value in zip(columns, values, strict=True)})
-            except ValueError as error:
-                remedy = "repair or delete that line"
-                raise UserError(f"{path}:{reader.line_num}: not a row of {len(columns)} numbers; {remedy}") from error
-    return rows
+    return [row for _, _, row in _rows(Path(path))]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str], dict[str, float]]]:
+    """Line number, values as they are written, and as numbers by their column. Raises UserError as `read_csv` does."""
+    header, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    columns = [name.strip() for name in header.split(",")]
+    for number, line in enumerate(lines, 2):
+        values = [value.strip() for value in line.split(",")]
+        if not any(values):
+            continue
+        try:
+            row = dict(zip(columns, map(float, values), strict=True))
+        except ValueError as error:
+            raise _not_a_row(path, number, columns) from error
+        yield number, values, row
+
+
+def _not_a_row(path: Path, number: int, columns: Sequence[str]) -> UserError:
+    return UserError(f"{path}:{number}: not a row of {len(columns)} numbers; repair or delete that line")
 
 
 def _text(value: Any) -> str:
@@ -105,16 +111,11 @@ class _Table:
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         if lines and tuple(name.strip() for name in lines[0].split(",")) != self.columns:
             raise UserError(f"{self.path}:1: other columns than this version writes; move the file away")
-        for number, line in enumerate(lines[1:], 2):
-            values = [value.strip() for value in line.split(",")]
-            if not any(values):
-                continue
+        for number, values, row in _rows(self.path):
             try:
-                row = dict(zip(self.columns, map(float, values), strict=True))
                 self._lines.append((int(row[self.key]), ",".join(values)))
-            except (ValueError, OverflowError):
-                wanted = f"not a row of {len(self.columns)} numbers; repair or delete that line"
-                raise UserError(f"{self.path}:{number}: {wanted}") from None
+            except (ValueError, OverflowError):  # NaN, infinity
+                raise _not_a_row(self.path, number, self.columns) from None
 
 
 class ResultsCsv(_Table):
