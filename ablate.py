@@ -1,6 +1,6 @@
 """Compare policies, optimizers, any option, by repeated runs: `python ablate.py --lr-policy linear,sgdr --seeds 3`.
 
-Reads top to bottom: main, carry_out.
+Reads top to bottom: main, execute.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.signals import begin_imports, end_imports
+from utils.console.signals import begin_imports, end_imports
 
 if __name__ == "__main__":
     begin_imports()
 
 import ablation.report
-from ablation import conduct, estimate, hparams, options, study, tables
-from ablation.cluster import RayCrew
-from ablation.crew import LocalCrew
+from ablation import estimate, hparams, options, runner, study, tables
 from ablation.progress import Screen
+from ablation.ray_pool import RayWorkerPool
 from ablation.study import Study
 from ablation.view import FAILED, FINISHED
-from utils import log
+from ablation.worker_pool import LocalWorkerPool
+from utils.console import log
+from utils.console.signals import StopRequest
 from utils.errors import UserError
-from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
 
@@ -42,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = "" if asked.resume else shlex.join(["python", "ablate.py", *argv])
         planned = study.plan(asked.definition, asked.folder, command)
         if asked.study.dry_run:
-            return estimate.tell(planned, asked.device, asked.study)
+            return estimate.print_estimate(planned, asked.device, asked.study)
         planned.look_at_data()
-        kind, where = (RayCrew, (asked.study.ray,)) if asked.study.ray else (LocalCrew, ())
+        kind, where = (RayWorkerPool, (asked.study.ray,)) if asked.study.ray else (LocalWorkerPool, ())
         workers = kind(*where, asked.device, asked.study.per_gpu, planned.folder / "workers.log")
-        with study.hold(planned.folder) as held, Wishes() as wishes:
+        with study.hold(planned.folder) as held, StopRequest() as stop_request:
             planned.save()
             workers.keep(held)
-            return carry_out(planned, workers, wishes, asked.study.retry_failed)
+            return execute(planned, workers, stop_request, asked.study.retry_failed)
     except UserError as error:
         LOGGER.error(str(error))
         return 2
@@ -62,18 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def carry_out(planned: Study, workers: conduct.Crew, wishes: Wishes, retry_failed: bool) -> int:
+def execute(planned: Study, workers: runner.WorkerPool, stop_request: StopRequest, retry_failed: bool) -> int:
     """Do what is left of the study, then write its tables and report, finished or not. Returns the exit code."""
-    todo = conduct.left(planned, retry_failed)
-    LOGGER.info(f"{planned.folder}: {len(planned.cells)} runs, {len(todo)} to do, {len(workers.hands)} at once")
+    todo = runner.runs_left(planned, retry_failed)
+    LOGGER.info(f"{planned.folder}: {len(planned.cells)} runs, {len(todo)} to do, {len(workers.workers)} at once")
     try:
-        conduct.Conductor(planned, workers, Screen(planned), wishes, todo).run()
+        runner.StudyRunner(planned, workers, Screen(planned), stop_request, todo).run()
     finally:
         workers.close()
     states = summarise(planned)
-    if wishes.stop:
+    if stop_request.stop:
         LOGGER.warning(f"stopped; go on with: python ablate.py --resume {planned.folder}")
-        return 128 + wishes.stop
+        return 128 + stop_request.stop
     if states[FAILED]:
         LOGGER.warning(f"{states[FAILED]} of {len(planned.cells)} runs failed; try them again with --retry-failed")
     undone = len(planned.cells) - states[FAILED] - states[FINISHED]

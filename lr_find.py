@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.signals import begin_imports, end_imports
+from utils.console.signals import begin_imports, end_imports
 
 if __name__ == "__main__":
     begin_imports()
 
 from schedulers.range_test import RangeTest, plot_range_test, write_csv
-from training import ending, options, start
-from training.find import find_rate
+from training import exit_codes, options, start
 from training.options import Options
-from utils import log
+from training.range_test import find_rate
 from utils.config import option
+from utils.console import log
 from utils.errors import UserError
-from utils.folders import numbered
+from utils.files.folders import numbered
 
 LOGGER = logging.getLogger("anneal")
 # what the printed lines set themselves, and what only this program knows
@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         keep(result, numbered(asked.run.project, asked.run.name, asked.run.exist_ok))
     except KeyboardInterrupt:
         return 130
-    except ending.CAUSES as error:
-        return ending.tell(error, None, "")
+    except exit_codes.CAUSES as error:
+        return exit_codes.exit_code_for(error, None, "")
     return 0 if result.max_lr is not None else 1
 
 

@@ -9,20 +9,20 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils.signals import begin_imports, end_imports
+from utils.console.signals import begin_imports, end_imports
 
 if __name__ == "__main__":
     begin_imports()
 
 from data.shared import Shared
-from training import ending, folder, options, start
-from training.memory import enough_memory
+from training import exit_codes, folder, options, start
+from training.memory import halve_on_out_of_memory
 from training.report import Report
 from training.session import Session
 from training.validate import close_cycle, finish, validate
-from utils import log
+from utils.console import log
+from utils.console.signals import StopRequest, sigterm_as_interrupt
 from utils.metrics import Metrics
-from utils.signals import Wishes, nothing_to_save
 
 LOGGER = logging.getLogger("anneal")
 
@@ -37,41 +37,41 @@ def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int
     try:
         asked, _ = options.parse(argv, "train.py", "Train a detector; see README.md.")
         resume = asked.run.resume
-        with nothing_to_save():
+        with sigterm_as_interrupt():
             run = start.resume(asked, shared) if resume else start.new(asked, shared)
-            with folder.lock(run.folder), Wishes() as wishes, run.writer:
+            with folder.lock(run.folder), StopRequest() as stop_request, run.writer:
                 if not resume:
                     folder.clear(run.folder)
                 log.setup(run.folder / "train.log")
-                fit(run, wishes)
+                fit(run, stop_request)
         for error in run.save_errors.values():
             LOGGER.error(error)
         return 1 if run.save_errors else 0
-    except ending.CAUSES as error:
-        return ending.tell(error, run, resume)
+    except exit_codes.CAUSES as error:
+        return exit_codes.exit_code_for(error, run, resume)
 
 
-def fit(run: Session, wishes: Wishes) -> Metrics | None:
+def fit(run: Session, stop_request: StopRequest) -> Metrics | None:
     """Train every epoch that is left, keeping the best weights, and validate those at the end."""
     report = Report(run)
     report.start()
     with report:
         while not run.is_over():
             while not run.epoch_is_complete():
-                with enough_memory(run):
-                    train_one_epoch(run, report, wishes)
-            metrics = validate(run, wishes)
+                with halve_on_out_of_memory(run):
+                    train_one_epoch(run, report, stop_request)
+            metrics = validate(run, stop_request)
             report.epoch(metrics)
             run.end_epoch(metrics)
-            run.heed(wishes)
+            run.handle_stop_request(stop_request)
     if run.progress.epoch < run.epochs:
         LOGGER.info(f"stopped early: no better epoch in the last {run.options.run.patience} (--patience)")
-    metrics = finish(run, report, wishes)
+    metrics = finish(run, report, stop_request)
     LOGGER.info(f"weights, tables and pictures are in {run.folder}")
     return metrics
 
 
-def train_one_epoch(run: Session, report: Report, wishes: Wishes) -> None:
+def train_one_epoch(run: Session, report: Report, stop_request: StopRequest) -> None:
     """From where the epoch stands to its end: the gradient of every batch, and a step for every full group of them."""
     run.model.train()
     batches = run.data.train.epoch(run.progress.epoch, start=run.progress.batch)
@@ -84,7 +84,7 @@ def train_one_epoch(run: Session, report: Report, wishes: Wishes) -> None:
             report.step()
             if run.is_cycle_end():
                 close_cycle(run, report)
-            run.heed(wishes, save=run.save_is_due())
+            run.handle_stop_request(stop_request, save=run.save_is_due())
 
 
 if __name__ == "__main__":

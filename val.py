@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from utils.signals import begin_imports, end_imports
+from utils.console.signals import begin_imports, end_imports
 
 if __name__ == "__main__":
     begin_imports()
@@ -25,20 +25,21 @@ from data.letterbox import undo
 from data.loader import ValLoader
 from data.store import image_size, open_store
 from models.load import load_detector, load_ensemble
-from utils import config, log, plots
+from utils import config, plots
 from utils import device as devices
 from utils.boxes import clip_boxes, cxcywh_to_xyxy
-from utils.coco_json import CocoJson
 from utils.config import option
-from utils.confusion import ConfusionMatrix
+from utils.console import log
 from utils.errors import UserError
-from utils.folders import numbered
+from utils.files.folders import numbered
 from utils.memory import InParts, MemoryErrors
 from utils.metrics import Metrics, evaluate_boxes
+from utils.metrics.coco_json import CocoJson
+from utils.metrics.confusion import ConfusionMatrix
+from utils.metrics.speed import Speed
+from utils.metrics.table import table, write_csv
 from utils.nms import non_max_suppression
 from utils.observers import Pictures, TextLabels
-from utils.report import table, write_csv
-from utils.speed import Speed
 
 __all__ = ["Observer", "Predictions", "evaluate", "evaluation_mode", "load_detector", "predictions"]
 LOGGER = logging.getLogger("anneal")

@@ -13,9 +13,9 @@ from utils.errors import UserError, nearest
 
 FIRST = ("lr_policy", "optim", "seed")  # axes of every study, and the first columns of its tables
 # where and how a run is carried out; its results do not depend on them
-MANNER = ("device", "workers", "cache", "noplots", "project", "name", "exist_ok", "resume", "force")
-ONE_FOR_ALL = {
-    **dict.fromkeys(MANNER, "it does not change what a run computes"),
+EXECUTION_OPTIONS = ("device", "workers", "cache", "noplots", "project", "name", "exist_ok", "resume", "force")
+FIXED_OPTIONS = {
+    **dict.fromkeys(EXECUTION_OPTIONS, "it does not change what a run computes"),
     "data": "a study compares on one data set",
     "plugin": "plug-ins are imported once for all runs",
     "cos_lr": "it is --lr-policy cosine",
@@ -105,8 +105,8 @@ def split(argv: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
         if "," not in text or not _may_be_listed(name):
             left.append(word)
             continue
-        if name in OWN or name in ONE_FOR_ALL:
-            raise UserError(f"{said} {text}: cannot vary; {OWN.get(name) or ONE_FOR_ALL[name]}")
+        if name in OWN or name in FIXED_OPTIONS:
+            raise UserError(f"{said} {text}: cannot vary; {OWN.get(name) or FIXED_OPTIONS[name]}")
         if name in lists:
             raise UserError(f"{said} is given twice; give all its values in one list")
         lists[name] = [item for item in text.split(",") if item]

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablation.axes import FIRST, MANNER, ONE_FOR_ALL, OWN, fields, known, typed
+from ablation.axes import EXECUTION_OPTIONS, FIRST, FIXED_OPTIONS, OWN, fields, known, typed
 from training.options import import_plugins
+from utils.config.safe_yaml import load_yaml, place
 from utils.errors import UserError, nearest
-from utils.safe_yaml import load_yaml, place
 
 KEYS = ("data", "seeds", "grid", "exclude", "variants", "common")
 RECORDED = ("command", "runs", "seen")  # what the study itself adds to its own file
@@ -57,8 +57,8 @@ class Definition:
 
 def axis(name: str, values: Any, where: str) -> list[Any]:
     """The typed values of an axis, each once. Raises UserError for an option that cannot vary."""
-    if name in ONE_FOR_ALL:
-        raise UserError(f"{where}: {name} cannot vary within a study: {ONE_FOR_ALL[name]}")
+    if name in FIXED_OPTIONS:
+        raise UserError(f"{where}: {name} cannot vary within a study: {FIXED_OPTIONS[name]}")
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: {name} must be a list of values, such as [{values}]")
     found: list[Any] = []
@@ -147,8 +147,8 @@ def _bundle(name: Any, values: Any, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{where}: must hold 'option: value' lines")
     bundle = _settings(values, where)
-    for option in sorted(set(bundle) & {*MANNER, *ONE_FOR_ALL, "seed"}):
-        raise UserError(f"{where}: {option} cannot vary: {OWN.get(option) or ONE_FOR_ALL[option]}")
+    for option in sorted(set(bundle) & {*EXECUTION_OPTIONS, *FIXED_OPTIONS, "seed"}):
+        raise UserError(f"{where}: {option} cannot vary: {OWN.get(option) or FIXED_OPTIONS[option]}")
     return bundle
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import torch
 
-from ablation import conduct
-from ablation.crew import places_of
+from ablation import runner
 from ablation.grid import Cell
 from ablation.options import StudyOptions
 from ablation.progress import duration
 from ablation.study import Study
 from ablation.view import FINISHED
+from ablation.worker_pool import placements
 from data.batch import Batch
 from training import start
 from training.session import Session
@@ -25,11 +25,11 @@ LOGGER = logging.getLogger("anneal")
 STEPS = 4  # batches that are timed, after one that is not
 
 
-def tell(study: Study, device: str, asked: StudyOptions) -> int:
+def print_estimate(study: Study, device: str, asked: StudyOptions) -> int:
     """Print every run with its state, and the estimate. Returns the exit code."""
     for cell in study.cells:
         LOGGER.info(f"{cell.name}  {study.record(cell).status}")
-    todo = conduct.undone(study, asked.retry_failed)
+    todo = runner.unfinished(study, asked.retry_failed)
     LOGGER.info(f"{len(study.cells)} runs, {len(todo)} to do")
     if not todo:
         return 0
@@ -37,9 +37,9 @@ def tell(study: Study, device: str, asked: StudyOptions) -> int:
     if seconds is None:
         seconds, basis = from_steps(todo[0], device)
     epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
-    hands = 1 if asked.ray else min(len(places_of(device, asked.per_gpu)), len(todo))
-    manner = "one after the other" if hands == 1 else f"{hands} at once, if that slows none down"
-    LOGGER.info(f"about {duration(seconds * epochs / hands)} {manner}: {epochs} epochs of {seconds:.3g} s, {basis}")
+    workers = 1 if asked.ray else min(len(placements(device, asked.per_gpu)), len(todo))
+    manner = "one after the other" if workers == 1 else f"{workers} at once, if that slows none down"
+    LOGGER.info(f"about {duration(seconds * epochs / workers)} {manner}: {epochs} epochs of {seconds:.3g} s, {basis}")
     return 0
 
 

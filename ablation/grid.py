@@ -10,12 +10,12 @@ from typing import Any
 
 import optimizers
 import schedulers
-from ablation.axes import FIRST, MANNER, fields, flag, label, words
+from ablation.axes import EXECUTION_OPTIONS, FIRST, fields, flag, label, words
 from ablation.definition import MOST_RUNS, PLAIN, Definition
 from training import build, options
 from training.options import Options
+from utils.config.key_value import key_of
 from utils.errors import UserError, nearest
-from utils.options import key_of
 
 SELECTIVE = ("lr_arg", "optim_arg")  # options whose values go to the policies and optimizers that know them
 
@@ -35,7 +35,7 @@ class Cell:
         return {
             name: value
             for name, value in (vars(self.asked.run) | vars(self.asked.hyp)).items()
-            if name not in MANNER and value != default(name)
+            if name not in EXECUTION_OPTIONS and value != default(name)
         }
 
 

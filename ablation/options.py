@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation import definition as definitions
-from ablation.axes import MANNER, OWN, PLACE, fields, flag, split
+from ablation.axes import EXECUTION_OPTIONS, OWN, PLACE, fields, flag, split
 from ablation.definition import Definition
 from training import options
 from utils.config import option
@@ -93,5 +93,5 @@ def _resumed(study: StudyOptions, given: dict, lists: dict, asked: options.Optio
     if not (folder / "study.yaml").is_file():
         raise UserError(f"--resume {folder}: no study there; give a folder that ablate.py made")
     found, _ = definitions.read(folder / "study.yaml", recorded=True)
-    found.common |= {name: value for name, value in given.items() if name in MANNER and name != "resume"}
+    found.common |= {name: value for name, value in given.items() if name in EXECUTION_OPTIONS and name != "resume"}
     return Asked(study, found, folder, True, str(found.common.get("device", "auto")))

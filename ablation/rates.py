@@ -14,9 +14,9 @@ from ablation.grid import Cell
 from data.shared import Shared
 from schedulers.range_test import plot_range_test, write_csv
 from training import options, start
-from training.find import find_rate, peak_of
+from training.range_test import find_rate, peak_of
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files.atomic import write_atomic
 
 # what a range test does not depend on: the schedule, how long the run is, and the seed, or rates would differ by luck
 UNUSED = {"lr_policy", "lr_arg", "lr0", "lrf", "seed", "epochs", "patience", "noval", "nosave"}

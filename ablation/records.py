@@ -13,7 +13,7 @@ from training.best import epoch_of
 from training.folder import is_locked
 from utils import checkpoint
 from utils.errors import UserError
-from utils.files import previous, write_atomic
+from utils.files.atomic import previous, write_atomic
 from utils.tracker import METRICS as COLUMNS
 from utils.tracker import read_csv
 
@@ -101,7 +101,7 @@ def fail(folder: Path, error: str) -> None:
     write_atomic(folder / "failed.json", json.dumps({"error": error}, indent=1, ensure_ascii=False))
 
 
-def forgive(folder: Path) -> None:
+def clear_failure(folder: Path) -> None:
     """Forget a failure, so that the run is tried again: from its last good checkpoint where it has one."""
     (folder / "failed.json").unlink(missing_ok=True)
 

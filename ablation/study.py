@@ -14,16 +14,16 @@ import yaml
 
 from ablation import definition as definitions
 from ablation import rates, records
-from ablation.axes import MANNER, fields, flag
+from ablation.axes import EXECUTION_OPTIONS, fields, flag
 from ablation.definition import Definition
 from ablation.grid import Cell, default, expand, notes
 from ablation.records import Record
 from ablation.view import FINISHED, RunView, StudyView
 from data.datasets import load_dataset
 from data.index import build_index
-from utils import locks
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import locks
+from utils.files.atomic import write_atomic
 
 FILE = "study.yaml"
 PATIENCE = 30.0  # seconds to wait for the workers of a study whose parent was killed
@@ -153,7 +153,7 @@ def opened(folder: Path) -> Study:
 def _check_common(folder: Path, before: Definition, asked: Definition) -> None:
     """Refuse, by name, an option common to all runs that is not what it was; it may become an axis."""
     for name in {**before.common, **asked.common}:
-        if name in MANNER or name in asked.grid or name in before.grid:
+        if name in EXECUTION_OPTIONS or name in asked.grid or name in before.grid:
             continue
         if before.common.get(name, default(name)) != asked.common.get(name, default(name)):
             was, now = (d.common.get(name, "its default") for d in (before, asked))

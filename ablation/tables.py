@@ -7,10 +7,10 @@ import datetime
 import io
 from typing import Any
 
-from ablation.axes import FIRST, MANNER, label, labels
+from ablation.axes import EXECUTION_OPTIONS, FIRST, label, labels
 from ablation.study import Study
 from ablation.view import FINISHED, METRICS, RUNNING, WAITING
-from utils.files import write_atomic
+from utils.files.atomic import write_atomic
 
 ALWAYS = ("epochs", "imgsz", "batch_size", "cfg", "data")  # options that have a column though nobody gave them
 
@@ -25,7 +25,7 @@ def results(study: Study) -> list[dict[str, Any]]:
     """Settings, the rate used, the other options as asked for, the metrics of the best weights, the status."""
     varied = list(dict.fromkeys(name for cell in study.cells for name in cell.settings))
     bundled = [name for bundle in study.definition.variants.values() for name in bundle]
-    given = [name for name in study.definition.common if name not in MANNER]
+    given = [name for name in study.definition.common if name not in EXECUTION_OPTIONS]
     others = [n for n in dict.fromkeys([*bundled, *ALWAYS, *given]) if n not in varied and n != "lr0"]
     columns = {name: labels([cell.settings[name] for cell in study.cells]) for name in (*FIRST, *varied)}
     rows = []

@@ -17,7 +17,7 @@ import numpy as np
 
 import train
 from benchmarks import machine
-from utils.log import progress
+from utils.console.log import progress
 from utils.tracker import read_csv
 
 RATES = (0.001, 0.002, 0.004)

@@ -22,7 +22,7 @@ import torch
 from benchmarks import machine
 from benchmarks.killing import RUN, Case, begin, kill_and_resume, workers
 from data.sample import render
-from utils.log import progress
+from utils.console.log import progress
 
 PICTURES = 11  # in batches of 2 they are 6, accumulated by 4 to a full group and a tail: 2 steps an epoch
 FLAGS = "--imgsz 64 --batch-size 2 --nbs 8 --epochs 4 --warmup-epochs 0.5 --single-cls --device cpu --dtype fp32"

@@ -23,9 +23,9 @@ from tqdm import tqdm
 import train
 from benchmarks.compare import read, run_differences
 from utils import checkpoint
-from utils.archive import Archive, Damaged
+from utils.checkpoint.archive import Archive, Damaged
 from utils.errors import UserError
-from utils.files import previous
+from utils.files.atomic import previous
 
 RUN = Path("runs", "train", "exp")
 LAST = RUN / "weights" / "last.pt"

@@ -22,9 +22,9 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from benchmarks import machine
-from utils.coco_json import CocoJson
-from utils.log import progress
+from utils.console.log import progress
 from utils.metrics import evaluate_boxes
+from utils.metrics.coco_json import CocoJson
 
 OUT = Path(__file__).parent / "results" / "metrics.json"
 CASES = {  # pictures, classes, detections a picture, boxes a picture

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import machine
 from training import options, start
 from training.session import Session
-from utils.log import progress
+from utils.console.log import progress
 
 OUT = Path(__file__).parent / "results" / "saving.json"
 

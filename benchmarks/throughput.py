@@ -31,15 +31,15 @@ from benchmarks.rates import Utilisation, matrix_rate, step_flops
 from benchmarks.stages import OneBatch, Watch, timed
 from train import train_one_epoch
 from training import options, start
-from training.ending import OUT_OF_MEMORY
-from training.memory import enough_memory
+from training.exit_codes import OUT_OF_MEMORY
+from training.memory import halve_on_out_of_memory
 from training.meter import LossMeter
 from training.session import Session
-from utils import log
 from utils.config import option
+from utils.console import log
+from utils.console.signals import StopRequest
 from utils.device import dtype_name, memory_gb, synchronize
 from utils.errors import UserError
-from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
 PROFILED = 6  # batches in a trace
@@ -61,8 +61,8 @@ def epoch(run: Session, watch: Watch) -> float:
     synchronize(run.device)
     begin = time.perf_counter()
     while not run.epoch_is_complete():
-        with enough_memory(run):
-            train_one_epoch(run, watch, Wishes())
+        with halve_on_out_of_memory(run):
+            train_one_epoch(run, watch, StopRequest())
     synchronize(run.device)
     seconds = time.perf_counter() - begin
     run.progress.epoch += 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.files import atomic_file
+from utils.files.atomic import atomic_file
 
 LOGGER = logging.getLogger("anneal")
 VERSION = 1

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data.sample import is_sample, render
+from utils.config.safe_yaml import load_yaml, place
+from utils.console.log import one_line
 from utils.errors import UserError, nearest
-from utils.log import one_line
-from utils.safe_yaml import load_yaml, place
 
 LOGGER = logging.getLogger("anneal")
 KEYS = ("path", "train", "val", "test", "names", "nc", "sample", "download")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import STALE, atomic_file
+from utils.files.atomic import STALE, atomic_file
 
 LOGGER = logging.getLogger("anneal")
 VERSION = 1

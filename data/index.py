@@ -21,8 +21,8 @@ from data.labels import MAX_BYTES as LABEL_BYTES
 from data.labels import parse_labels
 from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
 from data.report import IndexReport
+from utils.console.log import one_line, progress
 from utils.errors import UserError
-from utils.log import one_line, progress
 
 LOGGER = logging.getLogger("anneal")
 CHUNK = 64  # pictures a task of the thread pool
@@ -90,7 +90,7 @@ def build_index(
         listing = ", ".join(one_line(str(source)) for source in sources)
         why = f"; the first of {len(report.messages)} faults: {report.messages[0]}" if report.messages else ""
         raise UserError(f"no usable pictures in {listing}{why}; give pictures ({', '.join(SUFFIXES)})")
-    report.tell(desc)
+    report.log(desc)
     return _assemble(files, names, records, usable, report)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from data.request import Store
-from utils.log import progress
+from utils.console.log import progress
 
 CHUNK = 16 << 20  # pixels decoded before they are sent: 64 MiB
 GRAIN = 1 << 20  # staged pixels come in multiples of this, so that buffers are used again

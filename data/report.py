@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from data.cache import Record
 from data.files import Found, label_candidates
-from utils.log import one_line
+from utils.console.log import one_line
 
 LOGGER = logging.getLogger("anneal")
 SHOWN = 10  # messages in the log; the report has all
@@ -76,7 +76,7 @@ class IndexReport:
             parts.append(f"'names' does not match the labels: {rows} beyond it")
         return "; ".join(parts)
 
-    def tell(self, desc: str) -> None:
+    def log(self, desc: str) -> None:
         """Log the summary, the first messages, and a warning where nothing at all is labelled."""
         prefix = f"{desc}: " if desc else ""
         for message in self.messages[:SHOWN]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from data.sample_faces import CLASSES
 from data.sample_scene import draw_scene
+from utils.console.log import progress
 from utils.errors import UserError
-from utils.log import progress
 
 MARKER = "SAMPLE.txt"
 VERSION = 1  # raised whenever the same seed draws other pictures

@@ -17,8 +17,8 @@ from data.index import Index
 from data.memory import available_bytes
 from data.pictures import decode
 from data.pixels import Pixels, Resident, Staged
+from utils.console.log import progress
 from utils.errors import UserError, nearest
-from utils.log import progress
 
 LOGGER = logging.getLogger("anneal")
 SHARE = 0.5  # of the free memory, which "auto" takes at most

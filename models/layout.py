@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from models.blocks import BLOCKS
+from utils.config.safe_yaml import load_yaml
 from utils.errors import UserError, nearest
-from utils.safe_yaml import load_yaml
 
 FOLDER = Path(__file__).parent
 MAX_LAYERS = 1000

@@ -20,9 +20,9 @@ from typing import Any
 from torch.optim import Optimizer
 
 from optimizers.groups import describe_groups, parameter_groups
-from utils import options as arguments
+from utils.config import key_value as arguments
+from utils.config.key_value import Option
 from utils.errors import UserError
-from utils.options import Option
 from utils.registry import Registry, import_siblings, load_entry_points
 
 __all__ = [

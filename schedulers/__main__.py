@@ -14,8 +14,8 @@ from schedulers import Schedule, build, describe, from_facts, names, options, pa
 from schedulers.plot import curve, plot, write_csv
 from utils import config
 from utils.config import option
+from utils.config.key_value import key_of
 from utils.errors import UserError, nearest
-from utils.options import key_of
 from utils.registry import import_plugin
 
 RUN = ("epochs", "steps_per_epoch", "lr0")  # what --from knows

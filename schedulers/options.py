@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from schedulers.policy import get, options, source
-from utils import options as arguments
+from utils.config import key_value as arguments
 
 
 def parse_args(name: str, pairs: Iterable[str]) -> dict[str, Any]:

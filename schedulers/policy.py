@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from utils.config.key_value import Option, beyond, plain_type
 from utils.errors import UserError, nearest
-from utils.options import Option, beyond, plain_type
 from utils.registry import Registry, load_entry_points
 
 # On a run this short a shape that does not fit becomes the nearest that does; on a longer one it is a mistake.

@@ -24,7 +24,7 @@ def _interruptible() -> None:
 
 @pytest.fixture(autouse=True)
 def _logger_as_it_was() -> Iterator[None]:
-    """Have `caplog` hear it, at INFO whatever ran before; take back what `utils.log.setup` does in the test."""
+    """Have `caplog` hear it, at INFO whatever ran before; take back what `utils.console.log.setup` does in the test."""
     logger = logging.getLogger("anneal")
     logger.setLevel(logging.INFO)
     yield

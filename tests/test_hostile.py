@@ -39,7 +39,7 @@ NAMED = (
     ("shutil", "rmtree"),
     ("webbrowser", "open"),
     ("modelsx", "Evil"),
-    ("utils.files", "write_atomic"),
+    ("utils.files.atomic", "write_atomic"),
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,16 @@ ALLOWED = {
     "benchmarks": MIDDLE | COMMANDS | {"training", "ablation"},
     "tests": MIDDLE | COMMANDS | {"training", "ablation", "benchmarks"},
 }
+# the sub-packages of utils: which others each may import, and which must start without torch
+SUBJECTS = {
+    "checkpoint": {"files"},
+    "config": set(),
+    "console": set(),
+    "files": set(),
+    "metrics": {"files"},
+    "plots": {"files"},
+}
+WITHOUT_TORCH = ("config", "console", "files")
 MOST_LINES, MOST_IN_FUNCTION = 300, 60
 
 
@@ -90,6 +102,32 @@ def test_no_hidden_imports_and_no_path_edits(path: Path) -> None:
             assert (node.value.id, node.attr) != ("sys", "path"), f"{path}:{node.lineno}: edits sys.path"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}: runs text"
+
+
+def test_utils_is_sorted_by_subject() -> None:
+    """Every sub-package of utils says what lives in it, and imports no more of the others than is stated here."""
+    utils = ROOT / "utils"
+    assert {path.parent.name for path in utils.glob("*/__init__.py")} == set(SUBJECTS)
+    for subject, allowed in SUBJECTS.items():
+        description = ast.get_docstring(ast.parse((utils / subject / "__init__.py").read_text(encoding="utf-8")))
+        assert description, f"utils/{subject} has no docstring"
+        for path in (utils / subject).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.ImportFrom) or not node.module.startswith("utils"):
+                    continue
+                named = [f"{node.module}.{alias.name}".split(".")[1] for alias in node.names]
+                other = {name for name in named if name in SUBJECTS} - {subject}
+                assert other <= allowed, f"{path}:{node.lineno}: utils.{subject} must not import {other}"
+
+
+def test_what_commands_import_first_starts_without_torch() -> None:
+    names = [
+        f"{p.relative_to(ROOT)}"[:-3].replace("/", ".")
+        for s in WITHOUT_TORCH
+        for p in (ROOT / "utils" / s).glob("*.py")
+    ]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_loop_reads_top_to_bottom() -> None:

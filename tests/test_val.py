@@ -20,7 +20,7 @@ from models import layout
 from models.loss import DetectionLoss, LossGains
 from tests.golden import fill
 from utils import checkpoint
-from utils.confusion import ConfusionMatrix
+from utils.metrics.confusion import ConfusionMatrix
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # RGB of classes 0, 1, 2
 SHAPES = ((60, 100), (100, 60), (200, 200), (33, 150), (64, 64), (120, 90), (50, 50))

@@ -10,7 +10,7 @@ import torch
 
 from data.batch import Batch
 from training import build
-from training.find import copy_of
+from training.range_test import copy_of
 from training.session import Session
 from utils.device import grad_scaler, synchronize
 from utils.errors import UserError

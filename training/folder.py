@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import IO
 
-from utils import checkpoint, locks
+from utils import checkpoint
 from utils.errors import UserError
-from utils.files import previous
-from utils.folders import numbered
+from utils.files import locks
+from utils.files.atomic import previous
+from utils.files.folders import numbered
 
 LOGGER = logging.getLogger("anneal")
 LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
@@ -23,7 +24,7 @@ LEFT = (
 
 
 def create(project: str, name: str, exist_ok: bool) -> Path:
-    """Make a run's folder with its weights/, see `utils.folders.numbered`. Returns its path."""
+    """Make a run's folder with its weights/, see `utils.files.folders.numbered`. Returns its path."""
     folder = numbered(project, name, exist_ok)
     (folder / "weights").mkdir(exist_ok=True)
     return folder
@@ -37,7 +38,7 @@ def clear(folder: Path) -> None:
 
 
 def lock(folder: Path) -> IO:
-    """Hold the folder for this process, see `utils.locks`. A second process is refused."""
+    """Hold the folder for this process, see `utils.files.locks`. A second process is refused."""
     handle = locks.hold(folder / ".lock", LOOKING)
     if handle is None:
         raise UserError(f"{folder}: another process is training here; wait for it, or choose another --name")

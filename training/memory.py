@@ -60,7 +60,7 @@ class LastStep:
 
 
 @contextmanager
-def enough_memory(run: Session) -> Iterator[None]:
+def halve_on_out_of_memory(run: Session) -> Iterator[None]:
     """Train inside. Where memory runs out, the run is back at its last step at the exit, to be trained on from there.
 
     Each batch then passes in parts of half the size, whose gradients add up to the batch's: only BatchNorm, which sees

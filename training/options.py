@@ -15,9 +15,9 @@ import schedulers
 from data.store import MODES
 from utils import config
 from utils.config import option
+from utils.config.safe_yaml import load_yaml, place
 from utils.errors import UserError, nearest
 from utils.registry import import_plugin
-from utils.safe_yaml import load_yaml, place
 
 REFUSED = {
     "--evolve": "hyper-parameters are compared by study, with their uncertainty, not evolved",

@@ -34,7 +34,7 @@ class Progress:
             raise UserError(f"epoch {self.epoch} is before {max(self.best_epoch, self.extended_at)}")
 
 
-def place_of(state: dict[str, Any]) -> Progress:
+def progress_from_state(state: dict[str, Any]) -> Progress:
     """Where a run was when it was saved. KeyError for a state without that."""
     place = {"at_once": 0} | state  # which files of earlier versions lack
     return Progress(**{field.name: place[field.name] for field in fields(Progress)})

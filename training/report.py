@@ -15,11 +15,11 @@ from schedulers import plot as schedule_plot
 from schedulers.range_test import plot_range_test, write_csv
 from training.session import Session
 from utils import plots
-from utils.confusion import ConfusionMatrix
+from utils.console.log import progress
 from utils.device import memory_gb
-from utils.files import spared, write_atomic
-from utils.log import progress
+from utils.files.atomic import spared, write_atomic
 from utils.metrics import Metrics
+from utils.metrics.confusion import ConfusionMatrix
 from utils.observers import PICTURED_BATCHES, boxes_of
 from utils.tracker import METRICS, VAL_LOSSES, CyclesCsv, RateLog, ResultsCsv, TensorBoard
 
@@ -51,7 +51,7 @@ class Report:
             path = self.folder / name
             write = partial(write_atomic, path, text)
             if not run.attempt(path, write):
-                run.unwritten[path] = write
+                run.retry_at_save[path] = write
         if run.range_test is not None:
             with spared(self.folder / "lr_find.*"):
                 write_csv(run.range_test, self.folder / "lr_find.csv")

@@ -22,16 +22,16 @@ from training.build import Data
 from training.memory import LastStep
 from training.meter import LossMeter, NonFiniteLoss, all_finite
 from training.options import Options
-from training.progress import Progress, place_of
-from training.refused import Refused
+from training.pending_writes import PendingWrites
+from training.progress import Progress, progress_from_state
 from training.snapshots import Snapshot, Snapshots
 from training.writer import Writer
 from utils import checkpoint
+from utils.console.signals import Interrupted, StopRequest
 from utils.device import autocast, environment, grad_scaler, normalised
 from utils.ema import ModelEMA
 from utils.memory import MemoryErrors
 from utils.metrics import Metrics
-from utils.signals import Interrupted, Wishes
 
 LOGGER = logging.getLogger("anneal")
 
@@ -61,10 +61,10 @@ class Session:
         self.last_step = LastStep(self.model)
         self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
         self.before_save: Callable[[], None] = lambda: None
-        self.unwritten: dict[Path, Callable[[], None]] = {}  # what else to try again at the next save
+        self.retry_at_save: dict[Path, Callable[[], None]] = {}  # what else to try again at the next save
         self.writer = Writer()
         self.snapshots = Snapshots()
-        self.refused = Refused()
+        self.pending_writes = PendingWrites()
 
     @property
     def epochs(self) -> int:
@@ -163,13 +163,13 @@ class Session:
         every = self.options.run.save_steps
         return every > 0 and self.progress.step % every == 0
 
-    def heed(self, wishes: Wishes, save: bool = False) -> None:
+    def handle_stop_request(self, stop_request: StopRequest, save: bool = False) -> None:
         """Save where that is due or asked for; where a stop is asked for, save and raise Interrupted."""
-        if save or wishes.save or wishes.stop:
-            wishes.save = False
+        if save or stop_request.save or stop_request.stop:
+            stop_request.save = False
             self.save()
-        if wishes.stop:
-            raise Interrupted(wishes.stop)
+        if stop_request.stop:
+            raise Interrupted(stop_request.stop)
 
     def rates(self) -> list[tuple[float, float]]:
         """(lr, momentum) of each group as the last step used them."""
@@ -229,7 +229,7 @@ class Session:
             group["weight_decay"] = decay  # scaled to the batch, which may have changed
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
-        self.progress = place_of(state)
+        self.progress = progress_from_state(state)
         self.steps_before = self.progress.step
 
     def losses(self) -> list[float]:
@@ -269,8 +269,10 @@ class Session:
 
     def _write(self, copies: dict[Path, Snapshot]) -> None:
         self.attempt(self.folder / "lr.csv", self.before_save)
-        self.unwritten = {path: write for path, write in self.unwritten.items() if not self.attempt(path, write)}
-        waiting = {path: copy for path, copy in self.refused.take().items() if path not in copies}
+        self.retry_at_save = {
+            path: write for path, write in self.retry_at_save.items() if not self.attempt(path, write)
+        }
+        waiting = {path: copy for path, copy in self.pending_writes.take().items() if path not in copies}
         for copy in copies.values():
             copy.settle()
         fresh = {path: copy.value for path, copy in copies.items()}
@@ -278,7 +280,7 @@ class Session:
             if self.attempt(path, partial(checkpoint.save, path, state, keep_previous=path == self.last)):
                 if path in copies:  # the others' memory is their own
                     self.snapshots.give_back(copies[path])
-            elif (lost := self.refused.keep(path, state)) is not None:
+            elif (lost := self.pending_writes.keep(path, state)) is not None:
                 LOGGER.warning(f"{lost}: given up, since newer files wait for the disk too")
 
     def attempt(self, path: Path, write: Callable[[], None]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.nested import with_tensors
+from utils.checkpoint.nested import with_tensors
 
 Kind = tuple[torch.device, torch.dtype]
 Layout = tuple[tuple[torch.Size, tuple[int, ...]], ...]  # shape and strides of each tensor

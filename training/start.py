@@ -16,9 +16,9 @@ from training import build, folder, graphs
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.best import check_best
-from training.find import find_rate, peak_of
 from training.options import Options, check_bounds, import_plugins
-from training.progress import place_of
+from training.progress import progress_from_state
+from training.range_test import find_rate, peak_of
 from training.session import Session
 from utils import checkpoint
 from utils.device import DTYPES, dtype_name, environment, only_deterministic, select_device, select_dtype
@@ -108,29 +108,29 @@ def resume(asked: Options, shared: Shared | None = None) -> Session:
     if state.get("kind") != "run":
         raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
     try:
-        _check_whole(state, path)
-        return _take_up(path, state, asked, shared)
+        _check_complete(state, path)
+        return _resume_from(path, state, asked, shared)
     except (UserError, torch.OutOfMemoryError):
         raise
     except MALFORMED as error:
-        raise _not_whole(path, f"{type(error).__name__}: {error}") from error
+        raise _incomplete(path, f"{type(error).__name__}: {error}") from error
 
 
-def _not_whole(path: Path, reason: str) -> UserError:
+def _incomplete(path: Path, reason: str) -> UserError:
     reason = " ".join(reason.split())[:160]
     return UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint")
 
 
-def _check_whole(state: dict[str, Any], path: Path) -> None:
+def _check_complete(state: dict[str, Any], path: Path) -> None:
     """Raise UserError for options and a place in the run that no run of this program has."""
     try:
         check_bounds(Options.from_dict(state["options"], str(path)))
-        place_of(state).check(state["schedule"]["steps_per_epoch"])
+        progress_from_state(state).check(state["schedule"]["steps_per_epoch"])
     except UserError as error:
-        raise _not_whole(path, str(error)) from error
+        raise _incomplete(path, str(error)) from error
 
 
-def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
+def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
     where = folder.run_of(path)
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
@@ -148,7 +148,7 @@ def _take_up(path: Path, state: dict[str, Any], asked: Options, shared: Shared |
     if session.progress.batch > len(session.data.train):
         raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
     session.schedule.apply(max(session.progress.step - 1, 0))  # shows what the optimizer's groups lack
-    _say_changes(state, session, old["epochs"])
+    _log_changes(state, session, old["epochs"])
     check_best(session)
     return accelerate(session)
 
@@ -200,7 +200,7 @@ def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
     LOGGER.warning(f"{what}: the run goes on, no longer identical")
 
 
-def _say_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
+def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     """Print where the run stands, and what is not as it was."""
     progress, run = session.progress, session.options.run
     LOGGER.info(f"resuming {session.folder} at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}")

@@ -11,22 +11,26 @@ import val
 from training.best import best_weights
 from training.report import Report
 from training.session import Session
-from utils.confusion import ConfusionMatrix
+from utils.console.signals import StopRequest
 from utils.metrics import Metrics
+from utils.metrics.confusion import ConfusionMatrix
+from utils.metrics.table import table
 from utils.observers import Pictures
-from utils.report import table
-from utils.signals import Wishes
 
 LOGGER = logging.getLogger("anneal")
 
 
-def validate(run: Session, wishes: Wishes) -> Metrics | None:
+def validate(run: Session, stop_request: StopRequest) -> Metrics | None:
     """Metrics of the EMA weights on the validation pictures; None with --noval before the last epoch."""
     run.check()
     if run.options.run.noval and run.progress.epoch + 1 < run.epochs:
         return None
     return val.evaluate(
-        run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=[lambda _: run.heed(wishes)]
+        run.ema.model,
+        run.data.val,
+        criterion=run.criterion,
+        dtype=run.dtype,
+        observers=[lambda _: run.handle_stop_request(stop_request)],
     )
 
 
@@ -48,7 +52,7 @@ def close_cycle(run: Session, report: Report) -> None:
     report.cycle(number, metrics)
 
 
-def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
+def finish(run: Session, report: Report, stop_request: StopRequest) -> Metrics | None:
     """Validate the best weights there are once more, with every picture, and mark the run as finished."""
     model = run.ema.model
     best = best_weights(run)
@@ -56,7 +60,7 @@ def finish(run: Session, report: Report, wishes: Wishes) -> Metrics | None:
         model = copy.deepcopy(model)
         model.load_state_dict(best["ema"])
     matrix = ConfusionMatrix(run.data.classes)
-    observers = [matrix, lambda _: run.heed(wishes)]
+    observers = [matrix, lambda _: run.handle_stop_request(stop_request)]
     if not run.options.run.noplots:
         observers.append(Pictures(run.folder, run.data.names))
     metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=observers)

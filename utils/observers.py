@@ -12,8 +12,8 @@ from torch import Tensor
 
 from utils import plots
 from utils.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from utils.coco_json import picture_names
-from utils.files import spared
+from utils.files.atomic import spared
+from utils.metrics.coco_json import picture_names
 
 PICTURED_BATCHES = 3
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files.atomic import write_atomic
 
 LOGGER = logging.getLogger("anneal")
 

@@ -6,7 +6,7 @@ from ablation.report import content, markdown, page, pictures
 from ablation.report.curves import chart_data
 from ablation.report.figures import decimals
 from ablation.view import StudyView
-from utils.files import write_atomic
+from utils.files.atomic import write_atomic
 
 
 def write(study: StudyView) -> None:

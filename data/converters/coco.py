@@ -11,8 +11,8 @@ from typing import Any
 
 from data.converters.annotations import Annotations, Box, Picture, contained, place, shown_size
 from data.pictures import BadPictureError
+from utils.console.log import progress
 from utils.errors import UserError
-from utils.log import progress
 
 
 def read(source: Path, workers: int = 8) -> Annotations:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data.converters.annotations import Annotations, Box, Picture, contained, place, shown_size
 from data.pictures import SUFFIXES, BadPictureError
+from utils.console.log import progress
 from utils.errors import UserError
-from utils.log import progress
 
 KAGGLE = ("with_mask", "without_mask", "mask_weared_incorrect")
 LARGEST = 8 << 20  # bytes: a hundred thousand objects take less

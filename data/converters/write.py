@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from data.converters.annotations import Picture, yolo_row
+from utils.console.log import progress
 from utils.errors import UserError
-from utils.log import progress
 
 
 def split(names: Sequence[str], share: float, seed: int) -> set[str]:

@@ -172,7 +172,7 @@ def test_a_file_system_without_locks_holds_no_study_up(tmp_path: Path, monkeypat
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr("utils.locks.time.sleep", lambda _: pytest.fail("waited for nobody"))
+    monkeypatch.setattr("utils.files.locks.time.sleep", lambda _: pytest.fail("waited for nobody"))
     hold(tmp_path).close()
     assert f"{tmp_path}: cannot be locked here (No locks available)" in caplog.text
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ablation import records, worker
-from ablation.cluster import Keeper
-from ablation.crew import LocalHand, Place
+from ablation.ray_pool import RayActor
 from ablation.view import FAILED, FINISHED, WAITING
+from ablation.worker_pool import LocalWorker, Placement
 from data.shared import Shared
 from data.store import ImageStore
 from tests.trainer import Runs, assert_identical, wait_for
@@ -26,9 +26,9 @@ OTHER = (".options.run.project", ".options.run.exist_ok", ".options.run.name")
 
 
 @pytest.fixture
-def hand(runs: Runs, tmp_path: Path) -> Iterator[LocalHand]:
+def local_worker(runs: Runs, tmp_path: Path) -> Iterator[LocalWorker]:
     """A worker process in the current folder."""
-    made = LocalHand(Place("cpu"), tmp_path / "workers.log")
+    made = LocalWorker(Placement("cpu"), tmp_path / "workers.log")
     yield made
     made.close()
 
@@ -39,9 +39,9 @@ def job(runs: Runs, name: str, text: str = "", **changed: Any) -> dict[str, Any]
     return {"argv": argv, "folder": str(folder), "console": str(folder / "console.txt"), "needs": 0.0}
 
 
-def done(hand: LocalHand, task: dict[str, Any]) -> int:
-    hand.begin(task)
-    return hand.answer()["code"]
+def done(local_worker: LocalWorker, task: dict[str, Any]) -> int:
+    local_worker.begin(task)
+    return local_worker.answer()["code"]
 
 
 def alone(runs: Runs, name: str, text: str = "", **changed: Any) -> Path:
@@ -51,14 +51,14 @@ def alone(runs: Runs, name: str, text: str = "", **changed: Any) -> Path:
 
 
 @pytest.mark.slow
-def test_runs_leave_nothing_to_those_after_them(runs: Runs, hand: LocalHand) -> None:
+def test_runs_leave_nothing_to_those_after_them(runs: Runs, local_worker: LocalWorker) -> None:
     lines = {
         "plain": "--lr-policy sgdr --optim adamw",
         "other": "--deterministic --seed 3 --optim-arg nesterov=false --clip-grad 1",
         "bad": "--lr0 1e30",
         "again": "--lr-policy sgdr --optim adamw",
     }
-    codes = {name: done(hand, job(runs, name, text)) for name, text in lines.items()}
+    codes = {name: done(local_worker, job(runs, name, text)) for name, text in lines.items()}
     assert codes == {"plain": 0, "other": 0, "bad": 2, "again": 0}
     said = records.last_lines(Path("study", "runs", "bad", "console.txt")).splitlines()
     assert said[-1].startswith("error: loss is not finite at step")
@@ -89,25 +89,25 @@ def test_pictures_are_decoded_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, hand: LocalHand) -> None:
+def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, local_worker: LocalWorker) -> None:
     task = job(runs, "run", "--optim adamw --save-steps 1", epochs=24)
     folder = Path(task["folder"])
 
     def rows(number: int) -> Callable[[], bool]:
         return lambda: records.epochs_done(folder) >= number
 
-    hand.begin(task)
-    wait_for(hand._process, rows(1))
-    hand.interrupt()
-    assert hand.answer()["code"] == 130
+    local_worker.begin(task)
+    wait_for(local_worker._process, rows(1))
+    local_worker.interrupt()
+    assert local_worker.answer()["code"] == 130
     assert records.read(folder).status == WAITING
-    hand.close()  # a worker that was told to stop takes nothing more
-    hand.begin(task)
-    wait_for(hand._process, rows(4))
-    hand._process.kill()
-    answer = hand.answer()
+    local_worker.close()  # a worker that was told to stop takes nothing more
+    local_worker.begin(task)
+    wait_for(local_worker._process, rows(4))
+    local_worker._process.kill()
+    answer = local_worker.answer()
     assert (answer["died"], answer["how"]) == (True, "signal SIGKILL")
-    assert done(hand, task) == 0  # a new process
+    assert done(local_worker, task) == 0  # a new process
     record = records.read(folder)
     assert record.status == FINISHED
     assert len(record.sessions) == 3
@@ -117,22 +117,22 @@ def test_a_run_that_was_stopped_and_killed_goes_on_exactly(runs: Runs, hand: Loc
 
 
 @pytest.mark.slow
-def test_a_stop_is_not_lost_while_a_worker_starts(runs: Runs, hand: LocalHand) -> None:
-    hand.begin(job(runs, "run", epochs=500, patience=0))
-    hand.interrupt()
-    assert hand.answer()["code"] == 130
+def test_a_stop_is_not_lost_while_a_worker_starts(runs: Runs, local_worker: LocalWorker) -> None:
+    local_worker.begin(job(runs, "run", epochs=500, patience=0))
+    local_worker.interrupt()
+    assert local_worker.answer()["code"] == 130
     assert records.read(Path("study", "runs", "run")).status == WAITING
 
 
 @pytest.mark.slow
 def test_a_stop_that_comes_before_its_job_is_kept_for_it(runs: Runs, tmp_path: Path) -> None:
     """What Ray's actor does, which hears of both on threads of their own."""
-    keeper = Keeper(Place("cpu"), tmp_path / "workers.log", str(Path.cwd()))
+    actor = RayActor(Placement("cpu"), tmp_path / "workers.log", str(Path.cwd()))
     try:
-        keeper.interrupt()
-        assert keeper.do(job(runs, "run", epochs=500, patience=0))["code"] == 130
+        actor.interrupt()
+        assert actor.do(job(runs, "run", epochs=500, patience=0))["code"] == 130
     finally:
-        keeper.close()
+        actor.close()
 
 
 def test_a_finished_checkpoint_beats_a_recorded_failure(runs: Runs) -> None:

@@ -134,7 +134,7 @@ def test_counts_of_one_are_singular(caplog):
     )
     assert "1 picture " not in IndexReport(pictures=2, skipped_pictures=1200).summary()
     assert "1,200 pictures skipped" in IndexReport(pictures=2, skipped_pictures=1200).summary()
-    report.tell("train")
+    report.log("train")
     assert "train: ... and 1 more such message\n" in caplog.text
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import schedulers
+from utils.config.key_value import type_name
 from utils.errors import UserError
-from utils.options import type_name
 
 RUN = {"total_steps": 300, "steps_per_epoch": 10, "lr0": 0.01}
 

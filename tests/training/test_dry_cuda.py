@@ -16,9 +16,9 @@ from tests.dry_cuda import DryCuda
 from tests.trainer import Killed, Runs, at_step, kill
 from training import batch_size, options, start
 from training.graphs import WARM_UP
-from training.memory import enough_memory
+from training.memory import halve_on_out_of_memory
 from training.session import Session
-from utils.signals import Wishes
+from utils.console.signals import StopRequest
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # torch's own, in deepcopy
 AUGMENTED = "degrees: 5\nshear: 3\nmosaic: 0.8\nmosaic9: 0.5\nmixup: 0.5\nflipud: 0.3\nperspective: 0.0003\n"
@@ -35,7 +35,7 @@ def epoch(run: Session) -> int:
     watch.watch = lambda batches: batches
     watch.step = lambda: None
     before = run.progress.step
-    train.train_one_epoch(run, watch, Wishes())
+    train.train_one_epoch(run, watch, StopRequest())
     return run.progress.step - before
 
 
@@ -92,7 +92,7 @@ def test_a_batch_in_parts_waits_for_nothing(runs: Runs) -> None:
 
         run.gradient = gradient
         with dry.nothing_waits():
-            with enough_memory(run):
+            with halve_on_out_of_memory(run):
                 epoch(run)
             assert run.at_once == 2
             assert epoch(run) == 2
@@ -139,7 +139,7 @@ def test_memory_that_runs_out_in_a_recording_is_known_as_such(runs: Runs, monkey
             return plain(batch)
 
         run.gradient.eager = eager
-        with monkeypatch.context() as patch, enough_memory(run):
+        with monkeypatch.context() as patch, halve_on_out_of_memory(run):
             patch.setattr(torch.cuda, "graph", Broken)
             epoch(run)
         assert run.at_once == 2
@@ -155,7 +155,7 @@ def test_a_run_of_a_cpu_goes_on_on_a_gpu(runs: Runs, monkeypatch: pytest.MonkeyP
         with monkeypatch.context() as patch:
             at_step(patch, 2, kill)
             with pytest.raises(Killed):
-                train.fit(run, Wishes())
+                train.fit(run, StopRequest())
         run.writer.wait()
         with DryCuda() as dry:
             words = ["--resume", str(run.folder), "--device", "cuda"]

@@ -15,8 +15,8 @@ from tests.trainer import Runs
 from training import graphs, options, start
 from training.meter import LossMeter
 from training.session import Session
+from utils.console.signals import StopRequest
 from utils.errors import UserError
-from utils.signals import Wishes
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 gpu = [pytest.param("cuda", marks=GPU)]
@@ -65,7 +65,7 @@ def test_padded_targets_give_the_same_gradient(runs: Runs) -> None:
 def trained(runs: Runs, text: str) -> Session:
     run = make(runs, text, device="cuda", batch_size=4, epochs=3, warmup_epochs=1)
     for _ in range(3):
-        train.train_one_epoch(run, Watch(run), Wishes())
+        train.train_one_epoch(run, Watch(run), StopRequest())
         run.progress.epoch, run.progress.batch, run.meter = run.progress.epoch + 1, 0, LossMeter(run.device)
     return run
 
@@ -115,10 +115,10 @@ def test_an_epoch_never_waits_for_the_device(runs: Runs, device: str, flag: str)
     watch = Watch(run)
     watch.watch = lambda batches: batches
     watch.step = lambda: None
-    train.train_one_epoch(run, watch, Wishes())  # makes what is made once: recordings, algorithms, optimizer state
+    train.train_one_epoch(run, watch, StopRequest())  # makes what is made once: recordings, algorithms, optimizer state
     run.progress.batch = 0
     torch.cuda.set_sync_debug_mode("error")
     try:
-        train.train_one_epoch(run, watch, Wishes())
+        train.train_one_epoch(run, watch, StopRequest())
     finally:
         torch.cuda.set_sync_debug_mode("default")

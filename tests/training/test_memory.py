@@ -19,10 +19,10 @@ from benchmarks.stages import Watch
 from data.batch import Batch
 from tests.trainer import Runs, assert_identical, at_step
 from training import options, start
-from training.memory import enough_memory
+from training.memory import halve_on_out_of_memory
 from training.session import Session
+from utils.console.signals import Interrupted, StopRequest
 from utils.errors import UserError
-from utils.signals import Interrupted, Wishes
 
 FLAGS = "--save-steps 1 --warmup-epochs 0.5"
 SIZES = {"batch_size": 4, "nbs": 8, "epochs": 2}  # 11 pictures: batches of 4, 4, 3; steps of two batches and of one
@@ -84,8 +84,8 @@ def drive(run: Session) -> list[int]:
     place.go_back = lambda session: (group.clear(), go_back(session))
     while run.progress.epoch < run.epochs:
         while not run.epoch_is_complete():
-            with enough_memory(run):
-                train.train_one_epoch(run, Watch(run), Wishes())
+            with halve_on_out_of_memory(run):
+                train.train_one_epoch(run, Watch(run), StopRequest())
         run.losses()
         run.end_epoch(None)
     return seen
@@ -131,8 +131,8 @@ def test_what_did_not_fit_is_gone_before_it_is_tried_again(runs: Runs, where: st
     run_out(run, where, {0}, error)
     gc.disable()
     try:
-        with enough_memory(run):
-            train.train_one_epoch(run, Watch(run), Wishes())
+        with halve_on_out_of_memory(run):
+            train.train_one_epoch(run, Watch(run), StopRequest())
         assert run.at_once == 2
         assert [reference.expired() for reference in held] == [True]
         assert all(p.grad is None for p in run.model.parameters())
@@ -180,10 +180,10 @@ def test_a_resume_keeps_the_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -
     def trained(name: str, stop: bool) -> Session:
         run = make(runs, name=name)
         run_out(run, "backward", {1})
-        wishes = Wishes()
+        stop_request = StopRequest()
         if stop:
-            at_step(monkeypatch, 3, lambda _: setattr(wishes, "stop", 15))
-        train.fit(run, wishes)
+            at_step(monkeypatch, 3, lambda _: setattr(stop_request, "stop", 15))
+        train.fit(run, stop_request)
         return run
 
     whole = trained("whole", stop=False)
@@ -192,7 +192,7 @@ def test_a_resume_keeps_the_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -
     folder = runs.run("cut")
     resumed = start.resume(options.parse(["--resume", str(folder)], "train.py", "")[0])
     assert resumed.at_once == 2
-    train.fit(resumed, Wishes())
+    train.fit(resumed, StopRequest())
     resumed.writer.wait()
     whole.writer.wait()
     assert_identical(whole.folder, folder, but=(".options.run.name",))

@@ -15,11 +15,11 @@ from tests.trainer import Runs, is_finite, set_nan
 from training import options, start
 from training.best import best_weights
 from training.meter import NonFiniteLoss
-from training.refused import MOST
+from training.pending_writes import MOST
 from training.report import Report
 from training.session import Session
 from utils import checkpoint
-from utils.signals import Wishes
+from utils.console.signals import StopRequest
 
 
 @pytest.fixture
@@ -149,16 +149,16 @@ def test_a_best_epoch_that_the_disk_refused_once_is_there_in_the_end(make, monke
     """Of one class something is found; no epoch after the first is better. The same run without a refusal agrees."""
     flags = "--single-cls --save-period 2 --warmup-epochs 0.5"
     plain = make(flags, epochs=3)
-    train.fit(plain, Wishes())
+    train.fit(plain, StopRequest())
     plain.writer.wait()
     seen = refuse_at_first(monkeypatch, {"best.pt": 1, "epoch2.pt": 1})
     run = make(flags, epochs=3)
-    train.fit(run, Wishes())
+    train.fit(run, StopRequest())
     run.writer.wait()
     assert "best.pt" in seen
     assert seen.count("epoch2.pt") == 2
     assert not run.save_errors
-    assert not run.refused.copies
+    assert not run.pending_writes.copies
     for name in ("best.pt", "epoch2.pt"):
         one, two = (checkpoint.load(r.folder / "weights" / name) for r in (plain, run))
         assert not differences(one, two), name
@@ -213,5 +213,5 @@ def test_a_disk_that_stays_full_does_not_fill_the_memory(make, monkeypatch) -> N
     for path in (run.best, *(run.last.with_name(name) for name in names)):
         run.write({path: run.weights()})
     run.writer.wait()
-    assert [path.name for path in run.refused.copies] == ["best.pt", *names[-MOST:]]
+    assert [path.name for path in run.pending_writes.copies] == ["best.pt", *names[-MOST:]]
     assert len(run.save_errors) == len(names) + 1  # what was given up is an error in the end too

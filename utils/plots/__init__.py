@@ -1,4 +1,7 @@
-"""The pictures a run leaves. Importing this package does not import matplotlib; drawing does."""
+"""The pictures a run leaves. Importing this package does not import matplotlib; drawing does.
+
+Of the other sub-packages it may import `files` alone.
+"""
 
 from utils.plots.confusion import confusion
 from utils.plots.curves import curves

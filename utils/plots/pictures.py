@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utils.files import write_atomic
+from utils.files.atomic import write_atomic
 from utils.plots import style
 
 GAP = 3  # pixels between the images

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.files import write_atomic
+from utils.files.atomic import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,165 @@
+"""Worker processes on this machine: one a GPU or several, one on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import torch
+
+from utils.device import select_device
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+CLOSING = 10.0  # seconds that an idle worker has to end
+DIED: dict[str, Any] = {"died": True}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a worker runs: the `--device` of its runs, and the GPU it sees, by its number on the machine.
+
+    Without a GPU (`""`) it sees none; None leaves it what this process sees. `threads`: of a CPU that it shares.
+    """
+
+    device: str
+    gpu: str | None = ""
+    threads: int | None = None
+
+
+def placements(device: str, per_gpu: int) -> list[Placement]:
+    """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, or sharing the CPU's cores.
+
+    Raises UserError.
+    """
+    name = device.strip().lower()
+    if name in ("auto", "") and torch.cuda.device_count():
+        chosen, numbers = [], list(range(torch.cuda.device_count()))
+    else:
+        chosen = [select_device(part) for part in (name.split(",") if "," in name else [name])]
+        numbers = sorted({d.index for d in chosen if d.type == "cuda"})
+        if not numbers:
+            if chosen[0].type == "mps" and per_gpu > 1:
+                raise UserError(f"--per-gpu {per_gpu}: on the MPS device runs go one after the other; leave it out")
+            threads = max(1, torch.get_num_threads() // per_gpu) if per_gpu > 1 else None
+            return [Placement(name or "auto", None if chosen[0].type == "mps" else "", threads)] * per_gpu
+    seen = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    gpus = [seen[number] if seen else str(number) for number in numbers]
+    return [Placement("cuda:0" if chosen else "auto", gpu) for _ in range(per_gpu) for gpu in gpus]
+
+
+class Worker(Protocol):
+    """A worker, wherever it runs. `place.gpu` names the GPU it may share with others."""
+
+    place: Placement
+
+    def begin(self, job: dict[str, Any]) -> None: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class LocalWorker:
+    """A worker process of this machine; it is started when there is something to do, and again after it died."""
+
+    held: IO | None = None  # the study's lock
+
+    def __init__(self, place: Placement, log: Path) -> None:
+        self.place, self.log = place, log
+        self._process: subprocess.Popen | None = None
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Hand over a job."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        self._write(job)
+
+    def interrupt(self) -> None:
+        """Ask for the run under way to be saved and stopped."""
+        if self._process is not None:
+            self._write(None)
+
+    def _write(self, job: dict[str, Any] | None) -> None:
+        with contextlib.suppress(OSError):  # it has just died: `answer` will say so
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+
+    def _start(self) -> None:
+        env = {**os.environ, "PYTHONPATH": search_path(os.environ)}
+        if self.place.gpu is not None:
+            env["CUDA_VISIBLE_DEVICES"] = self.place.gpu
+        if self.place.threads is not None:
+            env["OMP_NUM_THREADS"] = str(self.place.threads)
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ablation.worker"],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C goes to the parent, which tells its workers
+                pass_fds=(self.held.fileno(),) if self.held else (),  # the study is held until its last worker is gone
+            )
+
+    @property
+    def output(self) -> IO:
+        return self._process.stdout
+
+    def answer(self) -> dict[str, Any]:
+        """The answer to the job, or that the worker died and how. Waits for it, and for the end of a broken worker."""
+        line = self._process.stdout.readline()
+        if line.endswith("\n"):
+            found = json.loads(line)
+            if found.get("broken"):  # a moment from its end: the next job must not go to it
+                self.close()
+            return found
+        code = self._process.wait()
+        return DIED | {"how": f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"}
+
+    def close(self) -> None:
+        """End the process; the next job starts another."""
+        ending, self._process = self._process, None
+        if ending is None:
+            return
+        try:
+            ending.stdin.close()
+            ending.wait(CLOSING)
+        except (OSError, subprocess.TimeoutExpired):
+            ending.kill()
+            ending.wait()
+        ending.stdout.close()
+
+
+class LocalWorkerPool:
+    """The workers of this machine."""
+
+    def __init__(self, device: str, per_gpu: int, log: Path) -> None:
+        self.workers: list[LocalWorker] = [LocalWorker(place, log) for place in placements(device, per_gpu)]
+
+    def keep(self, held: IO) -> None:
+        """Have every worker hold the study's lock too."""
+        for worker in self.workers:
+            worker.held = held
+
+    def wait(self, busy: list[LocalWorker], seconds: float) -> list[tuple[LocalWorker, dict[str, Any]]]:
+        """The workers that have answered, at the latest after so many seconds."""
+        ready = wait([worker.output for worker in busy], seconds)
+        return [(worker, worker.answer()) for worker in busy if worker.output in ready]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+
+def search_path(env: Mapping[str, str]) -> str:
+    """PYTHONPATH with the trainer's own folder first: workers start in the user's folder."""
+    return os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)

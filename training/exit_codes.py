@@ -1,0 +1,45 @@
+"""What is said, and which exit code it is, where something ends a run before its time."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+import torch
+
+from training.session import Session
+from utils.console.signals import Interrupted
+from utils.errors import UserError
+
+LOGGER = logging.getLogger("anneal")
+OUT_OF_MEMORY = "out of memory; give a smaller --imgsz, --batch-size or --cfg, or --cache ram"
+CAUSES = (UserError, OSError, torch.OutOfMemoryError, KeyboardInterrupt, Interrupted)
+
+
+def exit_code_for(error: BaseException, run: Session | None, resume: str) -> int:
+    """One line on one of `CAUSES`, with how to go on. `run`: None before it has its folder; `resume`: that option.
+
+    Returns the exit code: 1 where disk or memory refused, 2 for a mistake, 128 + signal.
+    """
+    begun = run is not None and run.last.is_file()
+    again = f"go on with: python train.py --resume {run.last}" if begun else ""
+    if isinstance(error, Interrupted):
+        LOGGER.warning(f"stopped by {error}; go on with: python train.py --resume {run.last}")
+        return 128 + error.signum
+    if isinstance(error, KeyboardInterrupt):  # while the run had not taken over the signals
+        nothing = "before the first step; " + ("the same line resumes" if resume else "nothing to resume")
+        LOGGER.warning(f"stopped; {again}" if begun else f"stopped {nothing}")
+        return 128 + (error.args or (signal.SIGINT,))[0]
+    if isinstance(error, UserError):
+        LOGGER.error(str(error))
+        return 2
+    if isinstance(error, torch.OutOfMemoryError):
+        resumes = f"out of memory; {again or 'give the same line again,'} with a smaller --batch-size, or --cache ram"
+        LOGGER.error(resumes if begun or resume else OUT_OF_MEMORY)
+        return 1
+    what = f"{error.filename or 'the run'}: {error.strerror or error}"
+    if run is None and not resume:
+        LOGGER.error(f"{what}; make room or choose another --project")
+    else:
+        LOGGER.error(f"{what}; once that is mended, {again or 'give the same line again'}")
+    return 1

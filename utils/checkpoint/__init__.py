@@ -1,0 +1,9 @@
+"""Checkpoints: the file format, its archive, the import of published files, and their download.
+
+`save`, `load`, `facts` and `load_weights` are what the rest of the tree calls. Of the other sub-packages it may import
+`files` alone.
+"""
+
+from utils.checkpoint.format import facts, load, load_weights, save
+
+__all__ = ["facts", "load", "load_weights", "save"]
