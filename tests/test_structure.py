@@ -13,21 +13,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEAVES = {"utils"}
 MIDDLE = {"schedulers", "optimizers", "models", "data"}
+BELOW_VAL = MIDDLE | {"exporters", "predict"}
 COMMANDS = {path.stem for path in ROOT.glob("*.py")}
 # what each part of the tree may import of the rest; itself and utils go without saying
 ALLOWED = {
     "utils": set(),
     **{name: set() for name in MIDDLE},
-    "val": MIDDLE,
-    "detect": MIDDLE | {"val"},
-    "export": MIDDLE | {"val"},
-    "training": MIDDLE | {"val"},
-    "train": MIDDLE | {"val", "training"},
-    "lr_find": MIDDLE | {"val", "training", "train"},
-    "ablation": MIDDLE | {"val", "training", "train", "lr_find"},
-    "ablate": MIDDLE | {"val", "training", "train", "lr_find", "ablation"},
-    "benchmarks": MIDDLE | COMMANDS | {"training", "ablation"},
-    "tests": MIDDLE | COMMANDS | {"training", "ablation", "benchmarks"},
+    "exporters": MIDDLE,
+    "predict": MIDDLE | {"exporters"},
+    "val": BELOW_VAL,
+    "hubconf": BELOW_VAL,
+    "detect": BELOW_VAL | {"val"},
+    "export": BELOW_VAL | {"val"},
+    "training": BELOW_VAL | {"val"},
+    "train": BELOW_VAL | {"val", "training"},
+    "lr_find": BELOW_VAL | {"val", "training", "train"},
+    "ablation": BELOW_VAL | {"val", "training", "train", "lr_find"},
+    "ablate": BELOW_VAL | {"val", "training", "train", "lr_find", "ablation"},
+    "benchmarks": BELOW_VAL | COMMANDS | {"training", "ablation"},
+    "tests": BELOW_VAL | COMMANDS | {"training", "ablation", "benchmarks"},
 }
 # the sub-packages of utils: which others each may import, and which must start without torch
 SUBJECTS = {

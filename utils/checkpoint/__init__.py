@@ -4,6 +4,6 @@
 `files` alone.
 """
 
-from utils.checkpoint.format import facts, load, load_weights, save
+from utils.checkpoint.format import FORMAT, VERSION, facts, load, load_weights, save
 
-__all__ = ["facts", "load", "load_weights", "save"]
+__all__ = ["FORMAT", "VERSION", "facts", "load", "load_weights", "save"]

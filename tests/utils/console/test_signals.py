@@ -12,7 +12,7 @@ import pytest
 
 from utils.console.signals import Interrupted, StopRequest, begin_imports, end_imports
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

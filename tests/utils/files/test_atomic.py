@@ -110,7 +110,7 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
         "for i in itertools.count(): write_atomic(sys.argv[1], bytes([i % 256]) * 3_000_000, keep_previous=True)"
     )
     for i in range(4):
-        writer = subprocess.Popen([sys.executable, "-c", code, str(file)], cwd=Path(__file__).parents[2])
+        writer = subprocess.Popen([sys.executable, "-c", code, str(file)], cwd=Path(__file__).parents[3])
         while not previous(file).exists():
             assert writer.poll() is None
             time.sleep(0.005)

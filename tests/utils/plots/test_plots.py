@@ -86,7 +86,7 @@ def test_importing_is_cheap_and_drawing_leaves_no_trace(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules and settings() == before"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "labels.png")]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
