@@ -5,13 +5,13 @@ A file dropped into this folder registers itself:
     from dataclasses import dataclass
     from schedulers import Point, Policy, option, register
 
-    @register("constant")
+    @register("inverse")
     @dataclass(frozen=True, kw_only=True)
-    class Constant(Policy):
-        factor: float = option(1.0, "the rate, as a fraction of lr0", above=0)
+    class Inverse(Policy):
+        k: float = option(9.0, "how far it falls", above=0)
 
         def at(self, step: int) -> Point:
-            return Point(self.factor)
+            return Point(1 / (1 + self.k * step / self.total_steps))
 """
 
 from schedulers.options import describe, parse_args

@@ -12,7 +12,7 @@ import schedulers
 PAGE = Path(schedulers.__file__).parents[1] / "docs" / "schedules.md"
 
 
-@pytest.mark.parametrize("name", ["clr", "cosine", "linear", "onecycle", "sgdr"])
+@pytest.mark.parametrize("name", ["clr", "constant", "cosine", "linear", "onecycle", "poly", "sgdr", "step", "wsd"])
 def test_every_option_has_a_line(name: str) -> None:
     section = PAGE.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)

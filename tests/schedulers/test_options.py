@@ -41,6 +41,15 @@ RUN = {"total_steps": 300, "steps_per_epoch": 10, "lr0": 0.01}
         ("clr", {"max_lr": -0.1}, "max_lr=-0.1 must be above 0"),
         ("clr", {"max_momentum": 0.9}, "give both or neither"),
         ("clr", {"base_momentum": 0.95, "max_momentum": 0.85}, "base_momentum=0.95 is over max_momentum=0.85"),
+        ("step", {"milestones": "a"}, "milestones=a must be numbers with commas"),
+        ("step", {"milestones": 30}, "milestones=30 must be numbers with commas"),
+        ("step", {"milestones": "0.9,0.5"}, "milestones=0.9,0.5 must rise"),
+        ("step", {"milestones": "0"}, "milestones=0 must be above 0"),
+        ("step", {"milestones": "nan"}, "milestones=nan must be above 0"),
+        ("poly", {"power": 0}, "power=0 must be above 0"),
+        ("wsd", {"decay": 0}, "decay=0 must be above 0"),
+        ("wsd", {"decay": 1.5}, "decay=1.5 must be at most 1"),
+        ("wsd", {"shape": "exp"}, "shape=exp must be sqrt or linear or cosine"),
         ("onecycle", {"pct_start": 0.6}, "pct_start=0.6 leaves no room for the way back"),
         ("onecycle", {"pct_start": 0.001}, "leaves a phase of 0 steps"),
         ("onecycle", {"pct_start": 0.999, "phases": 2}, "leaves a phase of 0.3 steps"),
@@ -119,7 +128,7 @@ def test_arguments_that_cannot_be_read(pairs: list[str], why: str) -> None:
         schedulers.parse_args("sgdr", pairs)
 
 
-@pytest.mark.parametrize("name", ["clr", "cosine", "linear", "onecycle", "sgdr"])
+@pytest.mark.parametrize("name", ["clr", "constant", "cosine", "linear", "onecycle", "poly", "sgdr", "step", "wsd"])
 def test_every_option_is_described_and_its_default_builds(name: str) -> None:
     text = schedulers.describe(name)
     for key, kind, default, help in schedulers.options(name):

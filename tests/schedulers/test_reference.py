@@ -113,6 +113,23 @@ def test_clr_is_cyclic_lr(mode: str, gamma: float, half: float, momenta: tuple[f
     assert_same(policy, expected, momentum=momenta is not None)
 
 
+@pytest.mark.parametrize("power", [0.5, 0.9, 1.0, 2.0])
+def test_poly_is_the_closed_form_of_polynomial_lr(power: float) -> None:
+    expected = by_torch(lambda o: lr_scheduler.PolynomialLR(o, TOTAL - 1, power), closed=True)
+    assert_same(make("poly", power=power, lrf=0), expected)
+
+
+def test_step_is_multi_step_lr() -> None:
+    milestones = [12, 20, 25]
+    steps = [epoch * PER_EPOCH for epoch in milestones]
+    expected = by_torch(lambda o: lr_scheduler.MultiStepLR(o, steps, gamma=0.3), closed=True)
+    assert_same(make("step", milestones=",".join(map(str, milestones)), gamma=0.3), expected)
+
+
+def test_constant_is_constant_lr() -> None:
+    assert_same(make("constant"), by_torch(lambda o: lr_scheduler.ConstantLR(o, factor=1.0), closed=True))
+
+
 def test_published_onecycle_run_of_cifar10() -> None:
     """S. Gugger, "The 1cycle policy": 0.08 to 0.8 over epochs 0-41, back by 82, a hundredth of 0.08 by 95."""
     policy = schedulers.build(

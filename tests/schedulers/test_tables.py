@@ -114,3 +114,34 @@ def test_default_clr_cycles_are_about_eight_epochs(epochs: int, cycles: int) -> 
 @pytest.mark.parametrize(("total", "cycles"), [(9, 1), (29, 1), (30, 2), (69, 2), (70, 3), (1000, 3)])
 def test_default_sgdr_has_no_cycle_under_ten_steps(total: int, cycles: int) -> None:
     assert len(run("sgdr", total=total).cycle_ends) == cycles
+
+
+def test_constant() -> None:
+    assert_rates(run("constant"), [1] * 12)
+
+
+def test_poly() -> None:
+    # eleven elevenths left of the way, ten, nine, ...; squared
+    assert_rates(run("poly", power=2, lrf=0), [(left / 11) ** 2 for left in range(11, -1, -1)])
+    # half the way down at step 6 of 0..12: 0.1 + 0.9 (1/2)^3
+    assert run("poly", total=13, power=3, lrf=0.1).at(6).lr == pytest.approx(0.2125, abs=1e-12)
+    assert_rates(run("poly", power=1), [run("linear").at(step).lr for step in range(12)])
+
+
+def test_step() -> None:
+    # 70 % and 90 % of twelve steps are 8.4 and 10.8
+    assert_rates(run("step"), [1] * 9 + [0.1] * 2 + [0.01])
+    # epochs of four steps: drops at steps 4 and 10; the second share counts of the run, 6
+    assert_rates(run("step", milestones="1,2.5", gamma=0.5), [1] * 4 + [0.5] * 6 + [0.25] * 2)
+    assert_rates(run("step", milestones="0.5", gamma=0.5), [1] * 6 + [0.5] * 6)
+
+
+def test_wsd() -> None:
+    # a third of twelve steps: 1 - sqrt of 0, 1/4, 1/2, 3/4
+    assert_rates(run("wsd", decay=1 / 3, lrf=0), [1] * 8 + [1, 0.5, 1 - R2, 1 - R3])
+    assert_rates(run("wsd", decay=1 / 3, lrf=0, shape="linear"), [1] * 8 + [1, 0.75, 0.5, 0.25])
+    assert_rates(run("wsd", decay=1 / 3, lrf=0.5, shape="cosine"), [1] * 9 + [0.75 + R2 / 4, 0.75, 0.75 - R2 / 4])
+    # the trunk of a run is that of one twice as long
+    long, short = run("wsd", total=24), run("wsd")
+    assert short.stable_steps == 10
+    assert [long.at(step) for step in range(10)] == [short.at(step) for step in range(10)]
