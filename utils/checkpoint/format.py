@@ -1,7 +1,7 @@
 """Checkpoints: one dictionary of tensors and plain values, written whole or not at all, read without running anything.
 
-The layout is documented in docs/checkpoint.md. The file is laid out as `torch.save` does, a zip archive of uncompressed
-members; the CRC-32 of each member is the checksum.
+The layout is documented in docs/checkpoint.md. The file is that of `torch.save`, a zip archive of uncompressed members;
+the CRC-32 of each member is the checksum.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from utils.checkpoint import download, inert, published, serialize
+from utils.checkpoint import download, inert, published
 from utils.checkpoint.archive import Archive, Damaged
 from utils.errors import UserError
 from utils.files.atomic import atomic_file, previous
@@ -27,11 +27,45 @@ def save(path: str | Path, state: dict[str, Any], *, keep_previous: bool = False
     """Write `state` to `path` durably: a temporary file, flushed, renamed over the old one.
 
     With `keep_previous` the old generation stays beside it (`utils.files.atomic.previous`). Raises OSError where the
-    disk refuses; the old file is then still whole.
+    disk refuses; the old file is then still whole. TypeError for anything but tensors and plain values.
     """
+    content = plain({"format": FORMAT, "version": VERSION, **state})
     with atomic_file(path, keep_previous=keep_previous) as file:
-        for part in serialize.parts({"format": FORMAT, "version": VERSION, **state}):
-            file.write(part)
+        sink = _Sink(file)
+        torch.save(content, sink)
+        if sink.error is not None:
+            raise sink.error
+
+
+def plain(value: Any) -> Any:
+    """The same in dictionaries, lists, tuples, plain values and tensors alone; TypeError for anything else."""
+    if isinstance(value, Tensor):
+        return value.detach()  # of a parameter: the tensor
+    if isinstance(value, dict):  # the OrderedDict of a state dict, too
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise TypeError(f"a checkpoint holds tensors and plain values, not {type(value).__name__}")
+
+
+class _Sink:
+    """The file that `torch.save` writes to. It keeps the first OSError, which torch would turn into its own error."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.error = file, None
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self.error is None:
+            try:
+                self.file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        pass  # that is `atomic_file`'s, once all is written
 
 
 def load(path: str | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import resource
 import shutil
@@ -15,17 +16,30 @@ import pytest
 import torch
 
 from utils import checkpoint
+from utils.checkpoint.format import plain
 from utils.files import atomic
 from utils.files.atomic import previous
 
-WRITES = ["write"] * 3  # structure, tensors, end
-WRITE = ["scandir", "open", *WRITES, "flush", "fsync", "close"]  # first, the temporary file
 KEEP = ["unlink", "link", "replace", "unlink"]  # then, a second name for the generation before
 COPY = ["unlink", "copyfile", "replace", "unlink"]  # the same where there are no hard links
 SWAP = ["replace", "open", "fsync", "close"]  # last, the new name, and the folder
 FORGIVEN = {"scandir", "link"}  # tidying up can wait; a copy does for a link
 REAL = {name: getattr(os, name) for name in ("scandir", "fsync", "unlink", "link", "replace", "open", "close")}
 COPYFILE = shutil.copyfile
+
+
+def writes() -> list[str]:
+    """The writes of a save: as many as torch makes of its archive."""
+    torch.save(plain({"format": "", "version": 1, **state(0)}), counter := Counter())
+    return ["write"] * counter.writes
+
+
+class Counter(io.BytesIO):
+    writes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.writes += 1
+        return super().write(data)
 
 
 class Faults:
@@ -87,6 +101,9 @@ class File:
 
 def state(step: int) -> dict[str, Any]:
     return {"step": step, "model": torch.full((5000,), float(step))}
+
+
+WRITE = ["scandir", "open", *writes(), "flush", "fsync", "close"]  # first, the temporary file
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import math
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.checkpoint import inert, serialize
+from utils import checkpoint
+from utils.checkpoint import inert
 from utils.checkpoint.archive import Archive
 
 PLAIN = st.recursive(
@@ -23,15 +25,31 @@ PLAIN = st.recursive(
 
 
 def written(state: dict) -> io.BytesIO:
-    return io.BytesIO(b"".join(serialize.parts(state)))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder) / "x.pt", state)
+        return io.BytesIO((Path(folder) / "x.pt").read_bytes())
+
+
+DTYPES = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+    torch.bool,
+)
 
 
 @given(PLAIN)
 def test_plain_values_come_back(value: object) -> None:
-    assert torch.load(written({"value": value}), weights_only=True) == {"value": value}
+    assert torch.load(written({"value": value}), weights_only=True)["value"] == value
 
 
-@pytest.mark.parametrize("dtype", list(serialize.STORAGES))
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_tensors_of_every_kind_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
     whole = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5).to(dtype)
     state = {
@@ -45,8 +63,8 @@ def test_tensors_of_every_kind_come_back(dtype: torch.dtype, tmp_path: Path) -> 
     path = tmp_path / "x.pt"
     path.write_bytes(written(state).getvalue())
     with Archive(path) as archive:
-        assert list(inert.read(archive)) == list(state)
-    assert list(found) == list(state)
+        assert list(inert.read(archive)) == ["format", "version", *state]
+    assert list(found) == ["format", "version", *state]
     for name, value in state.items():
         pairs = zip(value, found[name], strict=True) if isinstance(value, list) else [(value, found[name])]
         for before, after in pairs:
@@ -76,4 +94,4 @@ def test_equal_states_give_equal_bytes_and_values_are_exact() -> None:
 @pytest.mark.parametrize("value", [object(), {1, 2}, Path("x"), b"bytes", torch.float32])
 def test_anything_else_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="a checkpoint holds tensors and plain values"):
-        serialize.parts({"value": value})
+        written({"value": value})
