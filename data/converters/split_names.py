@@ -22,3 +22,9 @@ def split_name(text: str) -> str | None:
 def split_of(path: PurePath) -> str | None:
     """The split that a folder of a (relative) path says, the innermost first."""
     return next((split for part in reversed(path.parts[:-1]) if (split := split_name(part))), None)
+
+
+def split_of_file(path: PurePath) -> str | None:
+    """The split of an annotation file by a word of its name (train_labels.csv, instances_val2017.json), else folder."""
+    words = re.findall(r"[a-z]+", path.name.casefold())
+    return next((split for word in words if (split := _NAMES.get(word))), None) or split_of(path)

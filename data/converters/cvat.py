@@ -1,0 +1,155 @@
+"""CVAT XML 1.1, for images (`<image>` with shapes) and for video (`<track>` with a shape a frame)."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from data.converters.json_files import matching
+from data.converters.shapes import Corners, around, ellipse, numbers, points_of, size_of, turned
+from data.converters.source import Box, Record, Source
+from data.converters.split_names import split_name, split_of, split_of_file
+from data.converters.xml_files import load_xml
+from data.pictures import SUFFIXES
+from utils.errors import UserError
+
+SHAPES = {"box", "polygon", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton"}
+
+
+def recognise(source: Path) -> str | None:
+    """CVAT files below `source`, in words."""
+    count = len(_files(source))
+    return f"{count} CVAT XML file{'s' * (count > 1)}" if count else None
+
+
+def read(source: Path, images: Path | None) -> Source:
+    """Every CVAT XML file below `source`; classes in the order of the project's labels.
+
+    Raises:
+        UserError: no such file, or frames of a video that two tracks' files would both claim.
+    """
+    files = _files(source)
+    if not files:
+        raise UserError(f"{source}: holds no CVAT XML 1.1 (with <annotations>); name the file or its folder")
+    root = source if source.is_dir() else source.parent
+    found = Source("CVAT XML", (), None, (images or root,))
+    trees = {}
+    for file in files:
+        try:
+            trees[file] = load_xml(file)
+        except UserError as error:
+            found.skipped.append(f"{file.relative_to(root).as_posix()}: {error}")
+    _check_videos(trees)
+    found.names = _names(trees.values())
+    found.records = _records(trees, root, images, found)
+    return found
+
+
+def _files(source: Path) -> list[Path]:
+    return matching(source, lambda text: "<annotations" in text, ".xml")
+
+
+def _names(trees: Iterable[ET.Element]) -> tuple[str, ...] | None:
+    """Labels of the projects in their order; sub-labels of skeletons, which have a <parent>, are no classes."""
+    labels = [label for tree in trees for label in tree.findall("./meta//label") if not label.findtext("parent")]
+    names = dict.fromkeys((label.findtext("name") or "").strip() for label in labels)
+    return tuple(name for name in names if name) or None
+
+
+def _check_videos(trees: dict[Path, ET.Element]) -> None:
+    """Frames are only numbers, so two videos must not share a folder: frame 7 of one is not frame 7 of the other."""
+    folders = Counter(file.parent for file, tree in trees.items() if tree.find("track") is not None)
+    for file, tree in trees.items():
+        tasks = {track.get("task_id") for track in tree.iter("track")}
+        if len(tasks) > 1:
+            raise UserError(f"{file}: tracks of {len(tasks)} videos, whose frames have one name; export each by itself")
+        if folders[file.parent] > 1:
+            raise UserError(f"{file.parent}: tracks of several videos in one folder; give each XML one of its own")
+
+
+def _records(trees: dict[Path, ET.Element], root: Path, images: Path | None, found: Source) -> Iterator[Record]:
+    for file, tree in trees.items():
+        where = file.relative_to(root).as_posix()
+        folders = (file.parent, file.parent / "images", *([images] if images else []))
+        for image in tree.iter("image"):
+            name = (image.get("name") or "").strip()
+            if not name:
+                found.skipped.append(f"{where}: image {image.get('id')}: it names no picture")
+                continue
+            subset = (image.get("subset") or "").strip()
+            nearer = tuple(folder / subset for folder in folders if subset)
+            items = tuple(_items(image, found.counts))
+            size = size_of(image.get("width"), image.get("height"))
+            split = split_name(subset) or split_of_file(Path(where))
+            yield Record(f"{where}: image {image.get('id')}", name, nearer + folders, size, items, split)
+        if tree.find("track") is not None:
+            yield from _frames(tree, where, images or file.parent, found)
+
+
+def _items(image: ET.Element, counts: Counter[str]) -> Iterator[tuple[str, Box | str]]:
+    for number, shape in enumerate((shape for shape in image if shape.tag in SHAPES), 1):
+        if shape.get("outside") == "1":
+            counts["boxes outside the picture by their own mark, left out"] += 1
+        else:
+            yield f"shape {number}", _box(shape, (shape.get("label") or "").strip())
+    tags = sum(shape.tag == "tag" for shape in image)
+    if tags:
+        counts["tags of whole pictures, left out"] += tags
+
+
+def _box(shape: ET.Element, label: str) -> Box | str:
+    if not label:
+        return "it lacks a label"
+    if shape.tag not in ("box", "polygon", "ellipse", "mask"):
+        return f"a {shape.tag} has no box"
+    corners = _corners(shape)
+    return Box(label, corners) if corners else f"a {shape.tag} with a coordinate that is missing or no number"
+
+
+def _corners(shape: ET.Element) -> Corners | None:
+    if shape.tag == "polygon":
+        points = points_of([pair.split(",") for pair in (shape.get("points") or "").split(";") if pair.strip()])
+        return around(points) if points else None
+    keys = {"box": "xtl ytl xbr ybr", "ellipse": "cx cy rx ry", "mask": "left top width height"}[shape.tag]
+    values = numbers(shape.get(key) for key in keys.split())
+    degrees = numbers([shape.get("rotation") or 0])
+    if values is None or degrees is None:
+        return None
+    a, b, c, d = values
+    if shape.tag == "ellipse":
+        return ellipse(a, b, c, d, degrees[0])
+    if shape.tag == "mask":
+        return a, b, a + c, b + d
+    return turned((a, b, c, d), degrees[0], ((a + c) / 2, (b + d) / 2))
+
+
+def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterator[Record]:
+    """The boxes of all tracks by frame; frame 7 is the picture `frame_000007.*` below the XML's own folder alone."""
+    size = size_of(tree.findtext("./meta//original_size/width"), tree.findtext("./meta//original_size/height"))
+    frames: dict[int, list[tuple[str, Box | str]]] = defaultdict(list)
+    for number, track in enumerate(tree.iter("track")):
+        label = (track.get("label") or "").strip()
+        for shape in track:
+            frame = shape.get("frame") or ""
+            if shape.tag not in SHAPES:
+                continue
+            if not frame.isdecimal():
+                found.skipped.append(f"{where}: track {number}: a {shape.tag} without a frame number")
+            elif shape.get("outside") == "1":
+                found.counts["boxes outside the picture by their own mark, left out"] += 1
+            else:
+                frames[int(frame)].append((f"track {number}", _box(shape, label)))
+    pictures = defaultdict(list)
+    for picture in folder.rglob("*"):
+        if picture.suffix.lower() in SUFFIXES:
+            pictures[picture.stem.casefold()].append(picture)
+    for frame, items in sorted(frames.items()):
+        name = f"frame_{frame:06d}"
+        if len(pictures[name]) == 1:
+            path = pictures[name][0].relative_to(folder)
+            yield Record(f"{where}: frame {frame}", path.as_posix(), (folder,), size, tuple(items), split_of(path))
+        else:
+            reason = "several pictures are" if pictures[name] else "no picture is"
+            found.skipped.append(f"{where}: frame {frame}: {len(items)} boxes left out, {reason} called {name}")

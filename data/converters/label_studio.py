@@ -1,0 +1,182 @@
+"""Label Studio JSON, the full export and JSON-MIN: regions in percent of the picture, pictures named by URL."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from data.converters.json_files import load_json, matching, text_of
+from data.converters.shapes import Corners, around, ellipse, number, numbers, points_of, size_of, turned
+from data.converters.source import Box, Record, Source
+from data.converters.split_names import split_of_file
+from utils.errors import UserError
+
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what an upload puts before the name of a file
+_KINDS = r"(rectangle|polygon|ellipse|brush|keypoint|hyper|bitmask|vector)?labels"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture's regions as one person left them."""
+
+    where: str
+    picture: str
+    regions: list[Any]
+    rank: tuple[bool, str, int]  # of several annotations the highest counts: ground truth, then the latest
+    split: str | None
+
+
+def recognise(source: Path) -> str | None:
+    """Label Studio files below `source`, in words."""
+    count = len(_files(source))
+    return f"{count} Label Studio JSON file{'s' * (count > 1)}" if count else None
+
+
+def read(source: Path, images: Path | None) -> Source:
+    """All tasks. Of several annotations of a picture the ground truth counts, else the one changed last."""
+    files = _files(source)
+    if not files:
+        raise UserError(f"{source}: holds no Label Studio JSON; name the exported file or its folder")
+    root = source if source.is_dir() else source.parent
+    found = Source("Label Studio JSON", (), None, (images or root,))
+    best: dict[str, Task] = {}
+    for file in files:
+        where = file.relative_to(root).as_posix()
+        content = load_json(file)
+        for index, entry in enumerate(content if isinstance(content, list) else [content]):
+            for task in _tasks(entry, f"{where}: task {_identity(entry, index)}", split_of_file(Path(where)), found):
+                if task.picture in best:
+                    found.counts["annotations of a picture by others or earlier, left out"] += 1
+                if task.picture not in best or task.rank > best[task.picture].rank:
+                    best[task.picture] = task
+    folders = tuple(dict.fromkeys((*([images] if images else []), root, *(file.parent for file in files))))
+    found.records = _records(list(best.values()), folders, found)
+    return found
+
+
+def _files(source: Path) -> list[Path]:
+    return matching(source, _known)
+
+
+def _known(text: str) -> bool:
+    full = '"data"' in text and ('"annotations"' in text or '"completions"' in text)
+    return (full and '"result"' in text) or ("original_width" in text and bool(re.search(_KINDS, text)))
+
+
+def _identity(entry: Any, index: int) -> Any:
+    return entry.get("id", index) if isinstance(entry, dict) else index
+
+
+def _tasks(entry: Any, where: str, split: str | None, found: Source) -> Iterator[Task]:
+    if not isinstance(entry, dict):
+        found.skipped.append(f"{where}: is no task")
+        return
+    given = entry.get("annotations", entry.get("completions"))
+    data = entry["data"] if isinstance(entry.get("data"), dict) else entry
+    picture = _picture(data)
+    if not picture:
+        found.skipped.append(f"{where}: it names no picture")
+        return
+    if not isinstance(given, list):  # JSON-MIN: the regions stand under the name of the control
+        lists = [value for value in entry.values() if isinstance(value, list)]
+        regions = [{"value": item} for value in lists for item in value if isinstance(item, dict)]
+        given = [{"result": regions, **{key: entry.get(key) for key in ("updated_at", "created_at")}}]
+    usable = [one for one in given if isinstance(one, dict) and isinstance(one.get("result"), list)]
+    cancelled = sum(bool(one.get("was_cancelled") or one.get("skipped")) for one in usable)
+    found.counts["annotations that were cancelled, left out"] += cancelled
+    usable = [one for one in usable if not (one.get("was_cancelled") or one.get("skipped"))]
+    if not usable:
+        found.counts["tasks without an annotation, left out"] += 1
+    for order, one in enumerate(usable):
+        time = text_of(one.get("updated_at")) or text_of(one.get("created_at"))
+        yield Task(where, picture, one["result"], (bool(one.get("ground_truth")), time, order), split)
+
+
+def _picture(data: dict[str, Any]) -> str:
+    """The path in the first value that names a picture: of an URL its path, of `/data/local-files/?d=...` the file."""
+    texts = [(key, value) for key, value in data.items() if isinstance(value, str)]
+    texts.sort(key=lambda item: item[0] not in ("image", "img", "picture", "photo", "url"))
+    for key, text in texts:
+        parts = urlsplit(text.strip()) if "://" in text or text.startswith("/data/") else None
+        local = parse_qs(parts.query).get("d") if parts and parts.path.startswith("/data/local-files") else None
+        path = local[0] if local else unquote(parts.path) if parts else text.strip()
+        if PurePosixPath(path.replace("\\", "/")).suffix or key in ("image", "img"):
+            return path
+    return ""
+
+
+def _records(tasks: list[Task], folders: tuple[Path, ...], found: Source) -> Iterator[Record]:
+    """An upload `1a2b3c4d-cat.jpg` is that file where it is there, else `cat.jpg` where one upload has that name."""
+    present = {file.name.casefold() for root in found.pictures for file in root.rglob("*")}
+    bare = Counter(_UPLOAD.sub("", PurePosixPath(task.picture).name, count=1).casefold() for task in tasks)
+    for task in tasks:
+        picture, name = task.picture, PurePosixPath(task.picture).name
+        original = _UPLOAD.sub("", name, count=1) if _UPLOAD.match(name) else name
+        if original != name and name.casefold() not in present:
+            if bare[original.casefold()] > 1:
+                found.skipped.append(f"{task.where}: {name!r} is missing, and {original!r} was uploaded more than once")
+                continue
+            picture = original
+            found.counts["pictures found without the prefix of their upload"] += 1
+        size, items = _items(task.regions, found.counts)
+        yield Record(task.where, picture, folders, size, tuple(items), task.split, normalised=True)
+
+
+def _items(regions: list[Any], counts: Counter[str]) -> tuple[tuple[float, float] | None, list[tuple[str, Box | str]]]:
+    """Picture size as stated, and each label of each region, in fractions of the picture."""
+    size, items = None, []
+    labelled = {region.get("id") for region in regions if isinstance(region, dict) and _labels(region)}
+    for index, region in enumerate(regions):
+        value = region.get("value") if isinstance(region, dict) else None
+        if not isinstance(value, dict):
+            continue
+        stated = size_of(*(region.get(key, value.get(key)) for key in ("original_width", "original_height")))
+        size = size or stated
+        labels, what = _labels(region), f"region {index}"
+        if not labels:
+            geometry = {"x", "points", "rle"} & set(value)
+            if geometry and not (region.get("id") and region["id"] in labelled):
+                items.append((what, "it lacks a label"))
+            continue
+        if len(labels) > 1:
+            counts["regions of several labels, a box for each"] += 1
+        corners = _corners(region, value, stated)
+        items += [(what, corners if isinstance(corners, str) else Box(label, corners)) for label in labels]
+    return size, items
+
+
+def _labels(region: dict[str, Any]) -> list[str]:
+    value = region.get("value")
+    found = [value[key] for key in value if re.fullmatch(_KINDS, key)] if isinstance(value, dict) else []
+    return [text for one in found if isinstance(one, list) for text in map(text_of, one) if text]
+
+
+def _corners(region: dict[str, Any], value: dict[str, Any], size: tuple[float, float] | None) -> Corners | str:
+    """Fractions of the picture, or the reason why there are none. Angles are true in pixels only."""
+    if number(region.get("image_rotation", value.get("image_rotation")) or 0):
+        return "its picture was turned in the tool, which is not followed"
+    if "keypointlabels" in value:
+        return "a key point has no box"
+    degrees = number(value.get("rotation") or 0)
+    if degrees is None or (degrees % 360 and not size):
+        return (
+            "turned by an angle that is no number" if degrees is None else "turned, but the picture's size is not given"
+        )
+    width, height = size or (1.0, 1.0)
+    sx, sy = width / 100, height / 100
+    points = points_of(value.get("points"))
+    if points:
+        x1, y1, x2, y2 = around([(x * sx, y * sy) for x, y in points])
+    elif "radiusX" in value and (oval := numbers(value.get(k) for k in ("x", "y", "radiusX", "radiusY"))):
+        x1, y1, x2, y2 = ellipse(oval[0] * sx, oval[1] * sy, oval[2] * sx, oval[3] * sy, degrees)
+    elif "width" in value and (box := numbers(value.get(k) for k in ("x", "y", "width", "height"))):
+        x, y = box[0] * sx, box[1] * sy
+        x1, y1, x2, y2 = turned((x, y, x + box[2] * sx, y + box[3] * sy), degrees, (x, y))
+    else:
+        return "a brush has no box" if "rle" in value else "a coordinate is missing or no number"
+    return x1 / width, y1 / height, x2 / width, y2 / height

@@ -1,0 +1,63 @@
+"""Supervisely: `DATASET/ann/NAME.json` for each `DATASET/img/NAME`, and meta.json with the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data.converters.json_files import load_json, matching, text_of
+from data.converters.shapes import around, points_of, size_of
+from data.converters.source import Box, Record, Source
+from data.converters.split_names import split_of
+from utils.errors import UserError
+
+
+def recognise(source: Path) -> str | None:
+    """Supervisely files below `source`, in words."""
+    count = len(_files(source))
+    return f"{count} Supervisely JSON files" if count else None
+
+
+def read(source: Path, images: Path | None) -> Source:
+    """One record for each file in an `ann` folder; data sets called train, val or test are parts of a split."""
+    files = _files(source)
+    if not files:
+        raise UserError(f"{source}: holds no Supervisely ann/*.json; name the project's folder")
+    root = source if source.is_dir() else source.parent
+    found = Source("Supervisely", (), None, (images or root,))
+    found.records = _records(files, root, images, found)
+    return found
+
+
+def _files(source: Path) -> list[Path]:
+    return matching(source, lambda text: '"objects"' in text and '"size"' in text and '"tags"' in text)
+
+
+def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:
+    for file in files:
+        path = file.relative_to(root)
+        try:
+            content = load_json(file)
+            objects, size = content["objects"], content["size"]
+            stated = size_of(size["width"], size["height"])
+            items = tuple((f"objects[{index}]", _box(one)) for index, one in enumerate(objects))
+        except (UserError, KeyError, TypeError) as error:
+            reason = str(error) if isinstance(error, UserError) else "lacks objects or size"
+            found.skipped.append(f"{path.as_posix()}: {reason}")
+            continue
+        near = file.parent.with_name("img")
+        folders = (near, file.parent, *([images] if images else []))
+        yield Record(path.as_posix(), file.stem, folders, stated, items, split_of(path))
+
+
+def _box(one: Any) -> Box | str:
+    if not isinstance(one, dict):
+        return "is no object"
+    label, kind, points = text_of(one.get("classTitle")), text_of(one.get("geometryType")), one.get("points")
+    outline = points_of(points.get("exterior")) if isinstance(points, dict) else None
+    if kind in ("point", "line", "polyline", "bitmap", "graph", "cuboid", "any_shape", "alpha_mask"):
+        return f"a {kind} has no box"
+    if not label or not outline or len(outline) < 2:
+        return "it lacks a class or its points"
+    return Box(label, around(outline))
