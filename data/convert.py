@@ -1,6 +1,6 @@
-"""Make a YOLO data set from PASCAL VOC (the Kaggle face-mask layout) or COCO annotations.
+"""Make a YOLO data set from annotations as they are published: PASCAL VOC, COCO, and what docs/data_convert.md lists.
 
-python -m data.convert voc path/to/archive --out datasets/mask --val 0.15 --seed 0
+python -m data.convert path/to/set --out datasets/mine
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.converters import coco, voc, write
-from data.converters.annotations import Annotations
+from data.converters import layouts, splits, write
+from data.converters.annotations import Picture, collect
+from data.converters.finder import PictureFinder
+from data.converters.source import Source, class_names
 from data.sample import is_sample
 from utils.errors import UserError, nearest
 
-READERS = {"voc": voc.read, "coco": coco.read}
 SHOWN = 30  # lines of what was skipped, before the rest is only counted
+NAMED = 10  # pictures in two parts of a split that are named
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,24 +29,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _convert(_parser().parse_args(argv))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}".encode(errors="backslashreplace").decode(), file=sys.stderr)
         return 2
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m data.convert", description=__doc__.partition("\n")[0])
-    parser.add_argument("format", choices=sorted(READERS), help="what SRC holds")
+    parser = argparse.ArgumentParser(
+        "python -m data.convert",
+        description=__doc__.partition("\n")[0],
+        usage="%(prog)s [LAYOUT] SRC --out DST [options]",
+    )
     parser.add_argument(
-        "source", metavar="SRC", type=Path, help="folder with images/ and annotations/, or a COCO JSON file"
+        "source",
+        metavar="[LAYOUT] SRC",
+        nargs="+",
+        help=f"the set's folder or file; its layout is found out, or is named before it: {', '.join(layouts.LAYOUTS)}",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DST", help="folder to make; must be new, empty or the sample"
     )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, where they lie elsewhere")
+    parser.add_argument("--resplit", action="store_true", help="draw the split anew where one is published")
     parser.add_argument(
-        "--val", type=float, default=0.15, help="share of the pictures kept for validation (%(default)s)"
+        "--val", type=float, help=f"share that validates where the split is drawn ({splits.DEFAULT_SHARE})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="which split (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which split is drawn (%(default)s)")
     parser.add_argument(
         "--names", help="class names a,b,c in the order of their numbers; objects of others are left out"
     )
@@ -52,32 +62,41 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    if not 0 < args.val < 1:
-        raise UserError(f"--val {args.val:g}: a share between 0 and 1, such as 0.15")
-    if not args.source.exists():
-        raise UserError(f"{args.source}: no such file or folder")
-    source, target = args.source.resolve(), args.out.resolve()
+    if len(args.source) > 2:
+        raise UserError(f"{' '.join(args.source)}: give one folder, and its layout before it where you name it")
+    given = Path(args.source[-1])
+    if args.val is not None and not 0 <= args.val < 1:
+        raise UserError(f"--val {args.val:g}: a share from 0 up to 1, such as 0.15")
+    for path in (given, *filter(None, [args.images])):
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+    source, target = given.resolve(), args.out.resolve()
     replaces = _check_target(target)
     if source.is_relative_to(target):
         raise UserError(f"{args.out}: holds SRC itself; name another --out")
-    found = READERS[args.format](source)
+    name = args.source[0] if len(args.source) == 2 else _recognise(source)
+    found = layouts.reader(name).read(source, args.images.resolve() if args.images else None)
+    pictures = collect(found, PictureFinder(found.pictures))
+    seen = {box.label for picture in pictures for box in picture.boxes}
+    names = found.names if found.names is not None else class_names(seen)
     if args.names is not None:
-        found = _choose(found, tuple(name.strip() for name in args.names.split(",")))
-    if not found.names:
-        raise UserError(
-            f"{args.source}: no annotation names a class, so there is nothing to learn; is it the right folder?"
-        )
-    for line in found.skipped[:SHOWN]:
-        print(f"skipped {line}".encode(errors="backslashreplace").decode())  # names of files may be no text
-    if len(found.skipped) > SHOWN:
-        print(f"skipped {len(found.skipped) - SHOWN} more of the like")
-    pictures = [found.pictures[name] for name in sorted(found.pictures)]
-    validation = write.split([picture.name for picture in pictures], args.val, args.seed)
-    comment = f"Converted from {args.format} by data/convert.py, --val {args.val:g} --seed {args.seed}."
-    write.write(target, pictures, found.names, validation, comment)
+        pictures, names = _choose(found, pictures, names, tuple(name.strip() for name in args.names.split(",")))
+    if not seen:
+        raise UserError(f"{given}: {_why_nothing(found, pictures)}")
+    _print_skipped(found)
+    pictures, told = splits.assign(pictures, args.val, args.seed, args.resplit)
+    share = splits.DEFAULT_SHARE if args.val is None else args.val
+    comment = f"Converted from {name} by data/convert.py, --val {share:g} --seed {args.seed}; split {told}."
+    write.write(target, pictures, names, comment)
     if replaces:
         print(f"{args.out}: the drawn sample was replaced")
-    _summarise(found, validation, args.out)
+    _summarise(found, pictures, names, told, args)
+
+
+def _recognise(source: Path) -> str:
+    name, what = layouts.recognise(source)
+    print(f"layout: {what}")
+    return name
 
 
 def _check_target(target: Path) -> bool:
@@ -96,35 +115,65 @@ def _check_target(target: Path) -> bool:
     return True
 
 
-def _choose(found: Annotations, names: tuple[str, ...]) -> Annotations:
+def _choose(
+    found: Source, pictures: list[Picture], known: tuple[str, ...], names: tuple[str, ...]
+) -> tuple[list[Picture], tuple[str, ...]]:
     """Number the classes as the user says, and leave out objects of the others."""
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"--names {','.join(names)}: names must differ, and none may be empty")
-    unknown = [name for name in names if name not in found.names]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UserError(f"--names: the annotations have no class {unknown[0]!r}; {nearest(unknown[0], found.names)}")
-    pictures = {}
-    for name, picture in found.pictures.items():
+        raise UserError(f"--names: the annotations have no class {unknown[0]!r}; {nearest(unknown[0], known)}")
+    chosen = []
+    for picture in pictures:
         kept = tuple(box for box in picture.boxes if box.label in names)
         found.counts["boxes of classes not in --names, left out"] += len(picture.boxes) - len(kept)
-        pictures[name] = replace(picture, boxes=kept)
-    return Annotations(pictures, names, found.skipped, found.counts)
+        chosen.append(replace(picture, boxes=kept))
+    return chosen, names
 
 
-def _summarise(found: Annotations, validation: set[str], out: Path) -> None:
-    parts = {"train": Counter(), "val": Counter()}
-    for picture in found.pictures.values():
-        part = parts["val" if picture.name in validation else "train"]
-        part.update(box.label for box in picture.boxes)
-    empty = sum(not picture.boxes for picture in found.pictures.values())
-    print(f"{len(found.pictures)} pictures: {len(found.pictures) - len(validation)} train, {len(validation)} val")
-    for name in found.names:
-        print(f"  {name}: {parts['train'][name]} train, {parts['val'][name]} val")
-    counts = {"pictures without objects, kept as background": empty, **found.counts, "skipped": len(found.skipped)}
-    for what, count in counts.items():
+def _why_nothing(found: Source, pictures: list[Picture]) -> str:
+    """One line for a set of which no box is left."""
+    if not found.reasons:
+        return "no annotation names a class, so there is nothing to learn; is it the right folder?"
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.most_common(5))
+    first = f"; the first: {found.skipped[0]}" if found.skipped else ""
+    what = "no usable picture" if not pictures else "no usable box"
+    return f"{found.layout}: no annotation names a class of a box that can be used, {what} is left: {reasons}{first}"
+
+
+def _print_skipped(found: Source) -> None:
+    for line in found.skipped[:SHOWN]:
+        print(f"skipped {line}".encode(errors="backslashreplace").decode())  # names of files may be no text
+    if len(found.skipped) > SHOWN:
+        print(f"skipped {len(found.skipped) - SHOWN} more of the like")
+
+
+def _summarise(
+    found: Source, pictures: list[Picture], names: Sequence[str], told: str, args: argparse.Namespace
+) -> None:
+    parts = splits.counted(pictures)
+    boxes = {part: Counter(box.label for p in pictures if p.split == part for box in p.boxes) for part in parts}
+    print(f"{len(pictures)} pictures: " + ", ".join(f"{count} {part}" for part, count in parts.items()))
+    print(f"split {told}")
+    if args.val and told == "as published":
+        print("--val is not used: the split is published; --resplit draws one")
+    for name in names:
+        print(f"  {name}: " + ", ".join(f"{boxes[part][name]} {part}" for part in parts))
+    empty = sum(not picture.boxes for picture in pictures)
+    for what, count in {"pictures without objects, kept as background": empty, **found.counts}.items():
         if count:
             print(f"{what}: {count}")
-    print(f"train with: python train.py --data {out / 'data.yaml'}")
+    if found.skipped:
+        print(f"skipped: {len(found.skipped)}")
+        for reason, count in found.reasons.most_common():
+            print(f"  {reason}: {count}".encode(errors="backslashreplace").decode())
+    shared = splits.shared_pictures(pictures)
+    if shared:
+        print(f"warning: identical pictures in two parts of the split, which flatters validation: {len(shared)}")
+        for line in shared[:NAMED]:
+            print(f"  {line}".encode(errors="backslashreplace").decode())
+    print(f"train with: python train.py --data {args.out / 'data.yaml'}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,12 @@ def check_picture(data: bytes) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def exif_orientation(data: bytes) -> int:
+    """The EXIF orientation of an encoded picture, 1 to 8; 1 where it has none, or is turned by its reader."""
+    with _open(data) as image:
+        return _orientation(image)
+
+
 def decode(path: str | Path) -> np.ndarray:
     """The picture in a file, (h, w, 3) uint8 RGB, rotated as its EXIF says.
 

@@ -1,1 +1,4 @@
-"""From other annotation formats: `voc.read` and `coco.read` give an `Annotations`, `write.write` makes the data set."""
+"""From other annotation formats: a reader a layout makes records, which become pictures with boxes, and are written.
+
+`layouts` lists the readers; `finder` has the rule by which an annotation finds its picture.
+"""

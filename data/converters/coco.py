@@ -2,137 +2,183 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.annotations import Annotations, Box, Picture, contained, place, shown_size
-from data.pictures import BadPictureError
-from utils.console.log import progress
+from data.converters.categories import Categories, ident
+from data.converters.json_files import files_below, head, load_json, text_of
+from data.converters.shapes import around, numbers, size_of
+from data.converters.source import Box, Record, Source
+from data.converters.split_names import split_name, split_of
 from utils.errors import UserError
 
+KEYS = ("images", "annotations", "categories")
+_BEGINS = re.compile(r'\s*\{\s*"(info|licenses|images|annotations|categories|type|supercategories)"\s*:')
 
-def read(source: Path, workers: int = 8) -> Annotations:
-    """Read a JSON file, or every one in SRC/annotations (else in SRC); pictures are looked for in the folders around.
 
-    Classes are numbered by ascending category id. Crowd annotations (`iscrowd`), which outline no single object, are
-    left out.
+def recognise(source: Path) -> str | None:
+    """JSON files that begin as COCO's do."""
+    files = [file for file in files_below(source, ".json") if _is_coco(file)]
+    if not files:
+        return None
+    return f"COCO JSON, such as {files[0].name if source.is_file() else files[0].relative_to(source)}"
+
+
+def _is_coco(file: Path) -> bool:
+    text = head(file)
+    return bool(_BEGINS.match(text)) or all(f'"{key}"' in text for key in KEYS)
+
+
+def read(source: Path, images: Path | None = None) -> Source:
+    """A JSON file, or every one of COCO's below `source`. Classes are numbered by ascending category id.
+
+    Crowd annotations (`iscrowd`), which outline no single object, are left out.
 
     Raises:
         UserError: no JSON file, one that is broken, or category ids that mean different things in two files.
     """
-    files = (
-        [source]
-        if source.is_file()
-        else sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json"))
-    )
+    files = [source] if source.is_file() else _choose(source)
     if not files:
-        raise UserError(
-            f"{source}: no annotations/*.json; name the JSON file, or the folder with annotations/ and images/"
-        )
-    found, categories = Annotations(), {}
+        raise UserError(f"{source}: holds no JSON file; name the file, or the folder with annotations/ and images/")
+    root = source if source.is_dir() else source.parent.parent if _is_plain(source.parent) else source.parent
+    found = Source("COCO", (images or root,))
+    contents, categories = [], Categories(source)
     for file in files:
-        content = _load(file)
-        if not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
-            found.skipped.append(f"{file.name}: holds no boxes (it lacks images, annotations or categories)")
+        content = load_json(file, "COCO JSON")
+        if not isinstance(content, dict):
+            kind = type(content).__name__
+            raise UserError(f"{file}: not a COCO JSON file: it holds a {kind}, not an object; export it again")
+        if not all(isinstance(content.get(key), list) for key in KEYS):
+            missing = ", ".join(key for key in KEYS if not isinstance(content.get(key), list))
+            found.skip(file.name, f"holds no boxes (it lacks {missing})", "a JSON file that lacks " + missing)
             continue
-        for number, name in _categories(content, file).items():
-            if categories.setdefault(number, name) != name:
-                raise UserError(
-                    f"{file}: category {number} is {name!r}, elsewhere {categories[number]!r}; convert the files apart"
-                )
-        _take(found, content, file, categories, workers)
-    found.names = tuple(categories[number] for number in sorted(categories))
-    if len(set(found.names)) < len(found.names):
-        twice = next(name for name, count in Counter(found.names).items() if count > 1)
-        raise UserError(f"{source}: two categories are called {twice!r}; rename one")
+        categories.add(content, file)
+        contents.append((file, content))
+    used = {ident(item.get("category_id")) for _, c in contents for item in c["annotations"] if isinstance(item, dict)}
+    found.names = categories.names(used, found)
+    found.records = _all_records(found, contents, categories, images or root)
     return found
 
 
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it again") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{file}: not a COCO JSON file; export it again") from None
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{file}: not a COCO JSON file: it holds a {type(content).__name__}, not an object; export it again"
-        )
-    return content
+def _choose(source: Path) -> list[Path]:
+    """The files of COCO's form, else every JSON file: what is wrong with them is said."""
+    files = [file for file in files_below(source, ".json") if _is_coco(file)]
+    return files or sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json"))
 
 
-def _categories(content: dict[str, Any], file: Path) -> dict[int, str]:
-    try:
-        names = {int(item["id"]): str(item["name"]) for item in content["categories"]}
-        "".join(names.values()).encode()  # JSON can spell half a character
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise UserError(f"{file}: each category needs an id (a number) and a name; export it again") from None
-    return names
+def _is_plain(folder: Path) -> bool:
+    """Whether a folder is called as those that hold annotations alone are."""
+    return folder.name.lower() in ("annotations", "annotation", "labels", "json")
 
 
-def _take(found: Annotations, content: dict[str, Any], file: Path, categories: dict[int, str], workers: int) -> None:
-    boxes = defaultdict(list)
-    for number, item in enumerate(content["annotations"]):
+def _all_records(
+    found: Source, contents: list[tuple[Path, dict[str, Any]]], categories: Categories, root: Path
+) -> Iterator[Record]:
+    for file, content in contents:
+        split = _split(file, root)
+        items = _items(found, file, content, categories)
+        folders = _folders(file, root, split)
+        for entry in content["images"]:
+            if not isinstance(entry, dict):
+                found.skip(file.name, "an image that is no object")
+                continue
+            where = f"{file.name}: image {text_of(entry.get('id')) or entry.get('id')}"
+            name = text_of(entry.get("file_name"))
+            size = size_of(entry.get("width"), entry.get("height"))
+            yield Record(where, name, folders, "", size, tuple(items.pop(ident(entry.get("id")), ())), split)
+        for image, rest in items.items():
+            found.skip(
+                file.name,
+                f"{len(rest)} box{'' if len(rest) == 1 else 'es'} of image {image}, which is not listed",
+                "its image is not listed",
+            )
+
+
+def _split(file: Path, root: Path) -> str | None:
+    """The part that a file's name says, "instances_train2017.json", else its folder."""
+    words = (split_name(word) for word in re.split(r"[\W_]+", file.name.removesuffix(file.suffix)))
+    inside = file.relative_to(root) if file.is_relative_to(root) else Path(file.parent.name, file.name)
+    return next((word for word in words if word), None) or split_of(inside)
+
+
+def _folders(file: Path, root: Path, split: str | None) -> tuple[Path, ...]:
+    """Where the pictures of a file may lie: its own folder first, then those around."""
+    base = file.parent.parent if _is_plain(file.parent) and file.parent != root else file.parent
+    near = [base, base / "images", file.parent, root, root / "images"]
+    own = []
+    if split is not None:
+        if not _is_plain(file.parent) and split_name(file.parent.name) == split:
+            own.append(file.parent)
+        tail = re.sub(r"^(instances|annotations|coco)[_-]", "", file.stem)
+        for folder in dict.fromkeys(near):
+            below = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+            own += [entry for entry in below if entry.name == tail]
+            own += [entry for entry in below if split_name(entry.name) == split and entry not in own]
+        own = [each for entry in own for each in (entry, entry / "images") if each.is_dir()]
+    return tuple(dict.fromkeys((*own, *near)))
+
+
+def _items(
+    found: Source, file: Path, content: dict[str, Any], categories: Categories
+) -> dict[Any, list[tuple[str, Box | str]]]:
+    """What to call each annotation and its box, by the image it belongs to."""
+    items: dict[Any, list[tuple[str, Box | str]]] = defaultdict(list)
+    for position, item in enumerate(content["annotations"]):
+        what = f"annotations[{position}]"
         if not isinstance(item, dict) or item.get("image_id") is None:
-            found.skipped.append(f"{file.name}: annotations[{number}]: names no picture")
-        elif item.get("iscrowd"):
+            found.skip(file.name, f"{what}: names no picture", "an annotation that names no picture")
+        elif item.get("iscrowd") not in (None, 0, "0", False):
             found.counts["crowd annotations, left out"] += 1
         else:
-            boxes[str(item["image_id"])].append((f"annotations[{number}]", _box(item, categories)))
-    folders = _folders(file)
-    entries = [entry for entry in content["images"] if isinstance(entry, dict)]
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda entry: _read_one(entry, folders, boxes.get(str(entry.get("id")), ())), entries)
-        for entry, result in zip(entries, progress(results, desc="reading", total=len(entries)), strict=True):
-            found.add(f"{file.name}: image {entry.get('id')}", result)
-    known = {str(entry.get("id")) for entry in entries}
-    for image, items in boxes.items():
-        if image not in known:
-            found.skipped.append(f"{file.name}: {len(items)} boxes of image {image}, which is not listed")
+            items[ident(item["image_id"])].append((what, _box(item, categories)))
+    return items
 
 
-def _folders(file: Path) -> list[Path]:
-    """Where pictures may lie, nearest first: beside the JSON, in images/, in the folder above, and one level below."""
-    near = [file.parent, file.parent / "images"]
-    if file.parent.name == "annotations":
-        near = [file.parent.parent / "images", file.parent.parent, file.parent]
-    near = [folder for folder in near if folder.is_dir()]
-    return near + sorted(below for folder in near for below in folder.iterdir() if below.is_dir())
-
-
-def _read_one(entry: dict[str, Any], folders: list[Path], items: Iterable[tuple[str, Box | None]]) -> Picture | str:
-    name = str(entry.get("file_name") or "")
-    paths = [contained(folder, name) for folder in folders]
-    if None in paths:
-        return f"its picture {name!r} lies outside the picture folder" if name else "it names no picture"
-    try:
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            return f"its picture {name!r} is missing"
-        size = shown_size(path)
-    except BadPictureError as error:
-        return f"{name}: {error}"
-    except OSError as error:
-        return f"{name!r} cannot be read ({error.strerror})"
-    except ValueError:
-        return f"its picture {name!r} has no valid file name"
-    stated = (entry.get("width") or size[0], entry.get("height") or size[1])
-    if stated != size:
-        return f"made for {stated[0]}x{stated[1]} pixels, but {name} has {size[0]}x{size[1]}"
-    return place(paths[0].relative_to(folders[0]).as_posix(), path, size, items)
-
-
-def _box(item: dict[str, Any], categories: dict[int, str]) -> Box | None:
-    try:
-        label = categories[item["category_id"]]
-        x, y, width, height = (float(v) for v in item["bbox"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
+def _box(item: dict[str, Any], categories: Categories) -> Box | str:
+    label = categories.label(item.get("category_id"))
+    given = item.get("bbox")
+    values = numbers(given) if isinstance(given, list | tuple) and len(given) == 4 else None
+    if label is None or (values is None and given not in (None, [])):
+        return "it lacks a class or a corner"
+    if values is None:
+        corners = outline(item.get("segmentation"))
+        return Box(label, corners) if corners else "it lacks a class or a corner: neither bbox nor segmentation"
+    x, y, width, height = values
     return Box(label, (x, y, x + width, y + height))
+
+
+def outline(segmentation: Any) -> tuple[float, ...] | None:
+    """The box around polygons [[x, y, x, y, ...], ...] or run lengths (RLE); None where it is neither."""
+    if isinstance(segmentation, dict):
+        return _run_lengths(segmentation)
+    if not isinstance(segmentation, list):
+        return None
+    rings = segmentation if segmentation and isinstance(segmentation[0], list) else [segmentation]
+    points = []
+    for ring in rings:
+        values = numbers(ring) if isinstance(ring, list) else None
+        if not values or len(values) < 6 or len(values) % 2 or not all(map(math.isfinite, values)):
+            return None
+        points += list(zip(values[::2], values[1::2], strict=True))
+    return around(points)
+
+
+def _run_lengths(mask: dict[str, Any]) -> tuple[float, ...] | None:
+    """The box around a mask in run lengths, column by column."""
+    from pycocotools import mask as masks  # an extension module that few sets need
+
+    try:
+        height, width = (int(side) for side in mask["size"])
+        counts = mask["counts"]
+        if isinstance(counts, list):
+            coded = masks.frPyObjects({"size": [height, width], "counts": [int(n) for n in counts]}, height, width)
+        else:
+            coded = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+        x, y, w, h = (float(v) for v in masks.toBbox(coded))
+    except Exception:  # a C parser of text out of a file
+        return None
+    return (x, y, x + w, y + h) if w > 0 and h > 0 else None

@@ -19,13 +19,13 @@ def recognise(source: Path) -> str | None:
     return f"{count} CreateML JSON file{'s' * (count > 1)}" if count else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """Every picture of every file; a file in a folder called train, valid or test is that part of the split."""
     files = _files(source)
     if not files:
         raise UserError(f"{source}: holds no CreateML JSON; name the file or its folder")
     root = source if source.is_dir() else source.parent
-    found = Source("CreateML JSON", (), None, (images or root,))
+    found = Source("CreateML JSON", (images or root,))
     found.records = _records(files, root, images, found)
     return found
 
@@ -44,11 +44,11 @@ def _records(files: list[Path], root: Path, images: Path | None, found: Source) 
             picture = text_of(entry.get("image", entry.get("imagefilename"))) if isinstance(entry, dict) else ""
             given = entry.get("annotations") if isinstance(entry, dict) else None
             if not picture or not isinstance(given, list):
-                found.skipped.append(f"{where}: names no picture or lacks the list 'annotations'")
+                found.skip(where, "it names no picture or lacks the list 'annotations'")
                 continue
             items = tuple((f"annotations[{number}]", _box(one)) for number, one in enumerate(given))
             folders = (file.parent, *([images] if images else []))
-            yield Record(where, picture, folders, None, items, split_of_file(path))
+            yield Record(where, picture, folders, items=items, split=split_of_file(path))
 
 
 def _box(one: Any) -> Box | str:

@@ -24,7 +24,7 @@ def recognise(source: Path) -> str | None:
     return f"{count} CVAT XML file{'s' * (count > 1)}" if count else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """Every CVAT XML file below `source`; classes in the order of the project's labels.
 
     Raises:
@@ -34,13 +34,13 @@ def read(source: Path, images: Path | None) -> Source:
     if not files:
         raise UserError(f"{source}: holds no CVAT XML 1.1 (with <annotations>); name the file or its folder")
     root = source if source.is_dir() else source.parent
-    found = Source("CVAT XML", (), None, (images or root,))
+    found = Source("CVAT XML", (images or root,))
     trees = {}
     for file in files:
         try:
             trees[file] = load_xml(file)
         except UserError as error:
-            found.skipped.append(f"{file.relative_to(root).as_posix()}: {error}")
+            found.skip(file.relative_to(root).as_posix(), str(error))
     _check_videos(trees)
     found.names = _names(trees.values())
     found.records = _records(trees, root, images, found)
@@ -76,14 +76,15 @@ def _records(trees: dict[Path, ET.Element], root: Path, images: Path | None, fou
         for image in tree.iter("image"):
             name = (image.get("name") or "").strip()
             if not name:
-                found.skipped.append(f"{where}: image {image.get('id')}: it names no picture")
+                found.skip(f"{where}: image {image.get('id')}", "it names no picture")
                 continue
             subset = (image.get("subset") or "").strip()
             nearer = tuple(folder / subset for folder in folders if subset)
             items = tuple(_items(image, found.counts))
             size = size_of(image.get("width"), image.get("height"))
             split = split_name(subset) or split_of_file(Path(where))
-            yield Record(f"{where}: image {image.get('id')}", name, nearer + folders, size, items, split)
+            who = f"{where}: image {image.get('id')}"
+            yield Record(who, name, nearer + folders, size=size, items=items, split=split)
         if tree.find("track") is not None:
             yield from _frames(tree, where, images or file.parent, found)
 
@@ -136,7 +137,7 @@ def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterat
             if shape.tag not in SHAPES:
                 continue
             if not frame.isdecimal():
-                found.skipped.append(f"{where}: track {number}: a {shape.tag} without a frame number")
+                found.skip(f"{where}: track {number}", f"a {shape.tag} without a frame number")
             elif shape.get("outside") == "1":
                 found.counts["boxes outside the picture by their own mark, left out"] += 1
             else:
@@ -149,7 +150,9 @@ def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterat
         name = f"frame_{frame:06d}"
         if len(pictures[name]) == 1:
             path = pictures[name][0].relative_to(folder)
-            yield Record(f"{where}: frame {frame}", path.as_posix(), (folder,), size, tuple(items), split_of(path))
+            who, split = f"{where}: frame {frame}", split_of(path)
+            yield Record(who, path.as_posix(), (folder,), size=size, items=tuple(items), split=split)
         else:
             reason = "several pictures are" if pictures[name] else "no picture is"
-            found.skipped.append(f"{where}: frame {frame}: {len(items)} boxes left out, {reason} called {name}")
+            text = f"{len(items)} boxes left out, {reason} called {name}"
+            found.skip(f"{where}: frame {frame}", text, "frames without a picture of their number")

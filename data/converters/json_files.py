@@ -37,7 +37,7 @@ def matching(source: Path, known: Callable[[str], bool], *suffixes: str) -> list
     return [file for file in files_below(source, *(suffixes or (".json",))) if known(head(file))]
 
 
-def load_json(file: Path) -> Any:
+def load_json(file: Path, kind: str = "JSON") -> Any:
     """The content of a JSON file in any encoding JSON may have.
 
     Raises:
@@ -51,7 +51,7 @@ def load_json(file: Path) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it again") from None
     except (ValueError, RecursionError):
-        raise UserError(f"{file}: not a JSON file; export it again") from None
+        raise UserError(f"{file}: not a {kind} file; export it again") from None
 
 
 def text_of(value: Any) -> str:

@@ -37,13 +37,13 @@ def recognise(source: Path) -> str | None:
     return f"{count} Label Studio JSON file{'s' * (count > 1)}" if count else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """All tasks. Of several annotations of a picture the ground truth counts, else the one changed last."""
     files = _files(source)
     if not files:
         raise UserError(f"{source}: holds no Label Studio JSON; name the exported file or its folder")
     root = source if source.is_dir() else source.parent
-    found = Source("Label Studio JSON", (), None, (images or root,))
+    found = Source("Label Studio JSON", (images or root,))
     best: dict[str, Task] = {}
     for file in files:
         where = file.relative_to(root).as_posix()
@@ -74,13 +74,13 @@ def _identity(entry: Any, index: int) -> Any:
 
 def _tasks(entry: Any, where: str, split: str | None, found: Source) -> Iterator[Task]:
     if not isinstance(entry, dict):
-        found.skipped.append(f"{where}: is no task")
+        found.skip(where, "it is no task")
         return
     given = entry.get("annotations", entry.get("completions"))
     data = entry["data"] if isinstance(entry.get("data"), dict) else entry
     picture = _picture(data)
     if not picture:
-        found.skipped.append(f"{where}: it names no picture")
+        found.skip(where, "it names no picture")
         return
     if not isinstance(given, list):  # JSON-MIN: the regions stand under the name of the control
         lists = [value for value in entry.values() if isinstance(value, list)]
@@ -119,12 +119,13 @@ def _records(tasks: list[Task], folders: tuple[Path, ...], found: Source) -> Ite
         original = _UPLOAD.sub("", name, count=1) if _UPLOAD.match(name) else name
         if original != name and name.casefold() not in present:
             if bare[original.casefold()] > 1:
-                found.skipped.append(f"{task.where}: {name!r} is missing, and {original!r} was uploaded more than once")
+                text = f"{name!r} is missing, and {original!r} was uploaded more than once"
+                found.skip(task.where, text, "its picture is missing, and its name was uploaded more than once")
                 continue
             picture = original
             found.counts["pictures found without the prefix of their upload"] += 1
         size, items = _items(task.regions, found.counts)
-        yield Record(task.where, picture, folders, size, tuple(items), task.split, normalised=True)
+        yield Record(task.where, picture, folders, size=size, items=tuple(items), split=task.split, normalised=True)
 
 
 def _items(regions: list[Any], counts: Counter[str]) -> tuple[tuple[float, float] | None, list[tuple[str, Box | str]]]:

@@ -23,13 +23,13 @@ def recognise(source: Path) -> str | None:
     return f"{count} labelme JSON files" if count else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """A record for each file. Polygons of one label with one `group_id` are parts of one object, as labelme has it."""
     files = _files(source)
     if not files:
         raise UserError(f"{source}: holds no labelme JSON (with 'shapes' and 'imagePath'); name the folder that does")
     root = source if source.is_dir() else source.parent
-    found = Source("labelme JSON", (), None, (images or root,))
+    found = Source("labelme JSON", (images or root,))
     found.records = _records(files, root, images, found)
     return found
 
@@ -44,16 +44,17 @@ def _records(files: list[Path], root: Path, images: Path | None, found: Source) 
         try:
             content = load_json(file)
         except UserError as error:
-            found.skipped.append(f"{where}: {str(error).removeprefix(f'{file}').lstrip(':')}")
+            found.skip(where, str(error).removeprefix(f"{file}").lstrip(": "), "broken JSON")
             continue
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-            found.skipped.append(f"{where}: lacks the list 'shapes'")
+            found.skip(where, "it lacks the list 'shapes'")
             continue
         folders = (file.parent, *([images] if images else []))
         picture = text_of(content.get("imagePath")) or file.stem
         size = size_of(content.get("imageWidth"), content.get("imageHeight"))
         items = tuple(_items(content["shapes"], found.counts))
-        yield Record(where, picture, folders, size, items, split_of(file.relative_to(root)))
+        split = split_of(file.relative_to(root))
+        yield Record(where, picture, folders, size=size, items=items, split=split)
 
 
 def _items(shapes: list[Any], counts: Counter[str]) -> Iterator[tuple[str, Box | str]]:

@@ -19,13 +19,13 @@ def recognise(source: Path) -> str | None:
     return f"{count} Supervisely JSON files" if count else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """One record for each file in an `ann` folder; data sets called train, val or test are parts of a split."""
     files = _files(source)
     if not files:
         raise UserError(f"{source}: holds no Supervisely ann/*.json; name the project's folder")
     root = source if source.is_dir() else source.parent
-    found = Source("Supervisely", (), None, (images or root,))
+    found = Source("Supervisely", (images or root,))
     found.records = _records(files, root, images, found)
     return found
 
@@ -44,11 +44,11 @@ def _records(files: list[Path], root: Path, images: Path | None, found: Source) 
             items = tuple((f"objects[{index}]", _box(one)) for index, one in enumerate(objects))
         except (UserError, KeyError, TypeError) as error:
             reason = str(error) if isinstance(error, UserError) else "lacks objects or size"
-            found.skipped.append(f"{path.as_posix()}: {reason}")
+            found.skip(path.as_posix(), reason)
             continue
         near = file.parent.with_name("img")
         folders = (near, file.parent, *([images] if images else []))
-        yield Record(path.as_posix(), file.stem, folders, stated, items, split_of(path))
+        yield Record(path.as_posix(), file.stem, folders, size=stated, items=items, split=split_of(path))
 
 
 def _box(one: Any) -> Box | str:

@@ -44,13 +44,13 @@ def recognise(source: Path) -> str | None:
     return ", ".join(file.name for file in files[:3]) + (" and more" if len(files) > 3 else "") if files else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """Every table below `source`; a table called train, val or test is that part of the split."""
     files = matching(source, lambda text: _columns(text) is not None, ".csv")
     if not files:
         raise UserError(f"{source}: holds no CSV of boxes (columns filename, class, xmin, ymin, xmax, ymax)")
     root = source if source.is_dir() else source.parent
-    found = Source("CSV table", (), None, (images or root,))
+    found = Source("CSV table", (images or root,))
     pictures: dict[tuple[Path, str], Rows] = {}
     for file in files:
         _take(file, root, pictures, found)
@@ -89,7 +89,7 @@ def _take(file: Path, root: Path, pictures: dict[tuple[Path, str], Rows], found:
         cells = {key: row[at].strip() for key, at in columns.items() if key != "fractions" and 0 <= at < len(row)}
         picture = cells.get("picture")
         if not picture:
-            found.skipped.append(f"{path.as_posix()}:{number}: names no picture")
+            found.skip(f"{path.as_posix()}:{number}", "it names no picture")
             continue
         entry = pictures.setdefault((file.parent, picture), Rows(f"{path.as_posix()}: {picture}", file.parent))
         entry.size = entry.size or size_of(cells.get("width"), cells.get("height"))
@@ -114,4 +114,12 @@ def _records(pictures: dict[tuple[Path, str], Rows], images: Path | None, found:
         found.counts["pictures that two parts of the split name, which is no split of them"] += len(rows.splits) > 1
         split = next(iter(rows.splits)) if len(rows.splits) == 1 else None
         folders = (folder, *([images] if images else []))
-        yield Record(rows.where, picture, folders, rows.size, tuple(rows.items), split, rows.fractions)
+        yield Record(
+            rows.where,
+            picture,
+            folders,
+            size=rows.size,
+            items=tuple(rows.items),
+            split=split,
+            normalised=rows.fractions,
+        )

@@ -26,7 +26,7 @@ def recognise(source: Path) -> str | None:
     return f"{count} VIA file{'s' * (count > 1)}" if count else None
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """Every region; its class is the one attribute that regions have, or that called class, label, name or type.
 
     Raises:
@@ -36,7 +36,7 @@ def read(source: Path, images: Path | None) -> Source:
     if not files:
         raise UserError(f"{source}: holds no VIA project, JSON or CSV; name the file or its folder")
     root = source if source.is_dir() else source.parent
-    found = Source("VGG Image Annotator", (), None, (images or root,))
+    found = Source("VGG Image Annotator", (images or root,))
     entries = [(file, entry) for file in files for entry in _entries(file)]
     key = _class_attribute([region for _, entry in entries for region in _regions(entry)], source)
     found.records = _records(entries, key, root, images, found)
@@ -102,7 +102,8 @@ def _records(
         for index, region in enumerate(_regions(entry)):
             items += [(f"region {index}", item) for item in _boxes(region, key)]
         folders = (file.parent, *([images] if images else []))
-        yield Record(f"{path.as_posix()}: {picture}", picture, folders, None, tuple(items), split_of_file(path))
+        where = f"{path.as_posix()}: {picture}"
+        yield Record(where, picture, folders, items=tuple(items), split=split_of_file(path))
 
 
 def _boxes(region: Any, key: str) -> list[Box | str]:

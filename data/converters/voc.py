@@ -1,107 +1,129 @@
-"""PASCAL VOC as the Kaggle face-mask set has it: SRC/images/*, SRC/annotations/*.xml."""
+"""PASCAL VOC: one XML file a picture, in all the folders it is published in."""
 
 from __future__ import annotations
 
+import os
+import re
 import xml.etree.ElementTree as ET
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
-from data.converters.annotations import Annotations, Box, Picture, contained, place, shown_size
-from data.pictures import SUFFIXES, BadPictureError
-from utils.console.log import progress
+from data.converters.json_files import files_below, head
+from data.converters.shapes import number, size_of
+from data.converters.source import Box, Record, Source
+from data.converters.split_names import split_of
+from data.converters.xml_files import load_xml
 from utils.errors import UserError
 
-KAGGLE = ("with_mask", "without_mask", "mask_weared_incorrect")
 LARGEST = 8 << 20  # bytes: a hundred thousand objects take less
+PICTURE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+LISTS = ("test", "val", "train", "trainval")  # a name in several is in the first: what validates is never trained on
 
 
-class Unusable(Exception):
-    """A picture that has to be left out; the text says why."""
+def recognise(source: Path) -> str | None:
+    """XML files of one picture each."""
+    if source.is_file():
+        return None
+    first = next((file for file in files_below(source, ".xml") if _is_voc(file)), None)
+    return f"PASCAL VOC, such as {first.relative_to(source)}" if first else None
 
 
-class _NoDoctype(ET.TreeBuilder):
-    """Entities, which can blow a small file up without bound, are declared in a DOCTYPE only."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise Unusable("it has a DOCTYPE, which annotations need not and may not have")
+def _is_voc(file: Path) -> bool:
+    return re.search(r"<annotation[\s>]", head(file)[:4096]) is not None
 
 
-def read(source: Path, workers: int = 8) -> Annotations:
-    """Read every annotation below `source`. Corners are taken as they stand: pixel edges counted from 0.
+def read(source: Path, images: Path | None = None) -> Source:
+    """Every annotation below `source`. Corners are taken as they stand: pixel edges counted from 0.
 
     Raises:
-        UserError: `source` has no annotations/*.xml or no images/.
+        UserError: `source` has no XML file.
     """
-    files = sorted((source / "annotations").glob("*.xml"))
-    if not files or not (source / "images").is_dir():
-        raise UserError(f"{source}: needs annotations/*.xml and images/; name the folder that holds both")
-    found = Annotations()
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda file: _attempt(file, source / "images"), files)
-        for file, result in zip(files, progress(results, desc="reading", total=len(files)), strict=True):
-            found.add(str(file.relative_to(source)), result)
-    seen = {box.label for picture in found.pictures.values() for box in picture.boxes}
-    found.names = KAGGLE if seen == set(KAGGLE) else tuple(sorted(seen))
-    unused = {file.resolve() for file in (source / "images").rglob("*") if file.suffix.lower() in SUFFIXES}
-    unused -= {picture.file.resolve() for picture in found.pictures.values()}
-    found.counts["pictures without a usable annotation, left out"] += len(unused)
+    files = [] if source.is_file() else list(files_below(source, ".xml"))
+    if not files:
+        raise UserError(f"{source}: holds no *.xml; name the folder that holds annotations and pictures")
+    homes = {folder: _home(folder, source) for folder in {file.parent for file in files}}
+    places = [folder for _, folder in homes.values() if folder]
+    roots = (images,) if images else tuple(dict.fromkeys(places)) if len(places) == len(homes) else (source,)
+    found = Source("PASCAL VOC", roots)
+    found.records = _records(found, source, files, homes, images)
     return found
 
 
-def _attempt(file: Path, images: Path) -> Picture | str:
-    try:
-        return _read_one(file, images)
-    except Unusable as error:
-        return str(error)
-    except ET.ParseError as error:
-        return f"line {error.position[0]}: broken XML"
-    except (ValueError, LookupError):
-        return "its text or a name in it cannot be decoded"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
+def _home(folder: Path, source: Path) -> tuple[Path, Path | None]:
+    """The nearest folder above annotations that has one of pictures in it, and that one (None: none has)."""
+    for base in (folder, *folder.parents):
+        try:
+            inside = sorted(entry for entry in base.iterdir() if entry.name.lower() in PICTURE_FOLDERS)
+        except OSError:
+            inside = []
+        if inside and inside[0].is_dir():
+            return base, min(inside, key=lambda entry: PICTURE_FOLDERS.index(entry.name.lower()))
+        if base == source:
+            break
+    return source, None
 
 
-def _read_one(file: Path, images: Path) -> Picture:
-    if file.stat().st_size > LARGEST:
-        raise Unusable(f"larger than {LARGEST >> 20} MiB")
-    tree = ET.fromstring(file.read_bytes(), ET.XMLParser(target=_NoDoctype()))
-    path = _find(images, (tree.findtext("filename") or "").strip(), file.stem)
-    try:
-        size = shown_size(path)
-    except BadPictureError as error:
-        raise Unusable(f"{path.name}: {error}") from None
-    stated = tuple(_number(tree.findtext(f"size/{side}")) or 0 for side in ("width", "height"))
-    if all(stated) and stated != size:
-        raise Unusable(f"made for {stated[0]:g}x{stated[1]:g} pixels, but {path.name} has {size[0]}x{size[1]}")
-    items = [(f"object {number}", _box(item)) for number, item in enumerate(tree.iter("object"), 1)]
-    picture = place(path.relative_to(images).as_posix(), path, size, items)
-    marks = [(item.findtext("difficult") or "").strip() for item in tree.iter("object")]
-    picture.counts["objects marked difficult, treated like the others"] += marks.count("1")
-    return picture
+def _records(
+    found: Source, source: Path, files: list[Path], homes: dict[Path, tuple[Path, Path | None]], images: Path | None
+) -> Iterator[Record]:
+    lists = {base: _published(base, found) for base, _ in set(homes.values())}
+    for file in files:
+        where = str(file.relative_to(source))
+        base, pictures = homes[file.parent]
+        try:
+            tree = load_xml(file, LARGEST)
+        except UserError as error:
+            found.skip(where, str(error))
+            continue
+        if tree.tag != "annotation":
+            found.skip(where, f"no annotation of a picture, but <{tree.tag[:40]}>", "no annotation of a picture")
+            continue
+        split = lists[base].get(file.stem.casefold()) or split_of(file.relative_to(source))
+        yield _record(where, file, tree, _folders(file, base, images or pictures), split, found)
 
 
-def _box(item: ET.Element) -> Box | None:
-    label = (item.findtext("name") or "").strip()
-    corners = tuple(_number(item.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
-    return Box(label, corners) if label and None not in corners else None
+def _folders(file: Path, base: Path, pictures: Path | None) -> tuple[Path, ...]:
+    """Where a picture's path may begin: the same place below the pictures as the annotation has below its own, ..."""
+    if pictures is None:
+        return (file.parent,)
+    parts = file.parent.relative_to(base).parts if file.is_relative_to(base) else ()
+    mirrored = [pictures.joinpath(*parts[start:]) for start in range(len(parts))]
+    return (*(folder for folder in mirrored if folder.is_dir()), pictures, file.parent)
 
 
-def _find(images: Path, name: str, stem: str) -> Path:
-    """The annotated picture: by its stated name, else by the annotation's own name."""
-    if name:
-        picture = contained(images, name)
-        if picture is None:
-            raise Unusable(f"its picture {name!r} lies outside {images.name}/")
-        if picture.is_file():
-            return picture
-    for suffix in SUFFIXES:
-        if (images / (stem + suffix)).is_file():
-            return images / (stem + suffix)
-    raise Unusable(f"its picture {name or stem!r} is missing")
+def _published(base: Path, found: Source) -> dict[str, str]:
+    """The part of each annotation by its name, as lists in ImageSets/Main say."""
+    folders = [base / "ImageSets" / "Main", base / "ImageSets"]
+    parts: dict[str, str] = {}
+    for name in LISTS:
+        file = next((file for folder in folders if (file := folder / f"{name}.txt").is_file()), None)
+        if file is None:
+            continue
+        for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+            words = line.split()
+            if words and len(words) <= 2 and words[-1] != "-1":
+                stem = re.sub(r"\.(jpe?g|png|bmp|xml)$", "", os.path.basename(words[0]), flags=re.IGNORECASE).casefold()
+                part = "train" if name == "trainval" else name
+                if name != "trainval" and parts.get(stem, part) != part:
+                    found.counts["pictures listed in two parts of the split, kept for validation or test"] += 1
+                parts.setdefault(stem, part)
+    return parts
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
+def _record(
+    where: str, file: Path, tree: ET.Element, folders: tuple[Path, ...], split: str | None, found: Source
+) -> Record:
+    objects = tree.findall("object") or list(tree.iter("object"))
+    marks = [(item.findtext("difficult") or "").strip() for item in objects]
+    found.counts["objects marked difficult, treated like the others"] += marks.count("1")
+    items = tuple((f"object {position}", _box(item)) for position, item in enumerate(objects, 1))
+    size = size_of(tree.findtext("size/width"), tree.findtext("size/height"))
+    name = (tree.findtext("filename") or "").strip() or (tree.findtext("path") or "").strip()
+    return Record(where, name, folders, file.stem, size, items, split)
+
+
+def _box(item: ET.Element) -> Box | str:
+    label = " ".join((item.findtext("name") or "").split())
+    corners = [number(item.findtext(f"bndbox/{side}")) for side in CORNERS]
+    return Box(label, tuple(corners)) if label and None not in corners else "it lacks a class or a corner"

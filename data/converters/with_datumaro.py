@@ -37,7 +37,7 @@ def read(source: Path, images: Path | None, layout: str | None = None) -> Source
         raise UserError(f"{source}: Datumaro cannot read it as {layout} ({_short(error)})") from None
     root = source if source.is_dir() else source.parent
     names = tuple(category.name for category in categories.items) if categories else ()
-    found = Source(f"{layout}, by Datumaro", (), names, (images or root,))
+    found = Source(f"{layout}, by Datumaro", (images or root,), names=names)
     found.records = _records(items, names, images or root, found.counts)
     return found
 
@@ -60,7 +60,8 @@ def _records(items: list[Any], names: tuple[str, ...], root: Path, counts: Count
         sides = media.size if getattr(media, "has_size", False) else None
         size = (float(sides[1]), float(sides[0])) if sides else None
         boxes = tuple((f"annotation {index}", _box(one, names)) for index, one in enumerate(_shapes(item, counts)))
-        yield Record(f"{item.subset}: {item.id}", str(path), (root,), size, boxes, split_name(item.subset))
+        where, split = f"{item.subset}: {item.id}", split_name(item.subset)
+        yield Record(where, str(path), (root,), size=size, items=boxes, split=split)
 
 
 def _shapes(item: Any, counts: Counter[str]) -> Iterator[Any]:

@@ -31,7 +31,7 @@ def recognise(source: Path) -> str | None:
     return f"{len(texts)} YOLO label files"
 
 
-def read(source: Path, images: Path | None) -> Source:
+def read(source: Path, images: Path | None = None) -> Source:
     """A record for every picture: with the boxes of its label file, or none where it has none.
 
     Raises:
@@ -42,7 +42,7 @@ def read(source: Path, images: Path | None) -> Source:
     if not texts:
         raise UserError(f"{source}: holds no YOLO labels (text files of 'class cx cy w h'); name the folder that does")
     config = find_config(source, files_below(root, ".txt", ".yaml", ".yml", ".data", ".names", ".labels"))
-    found = Source("YOLO", (), config.names, (images or root,))
+    found = Source("YOLO", (images or root,), names=config.names)
     if found.names is None:
         found.names = tuple(str(index) for index in range(_classes(texts)))
         found.counts["classes without a name, called by their number"] = len(found.names)
@@ -81,15 +81,16 @@ def _classes(texts: list[Path]) -> int:
 def _records(root: Path, images: Path, texts: list[Path], config: Config, found: Source) -> Iterator[Record]:
     pictures = list(files_below(images, *SUFFIXES))
     stated, lost = splits(config, images, pictures)
-    found.skipped += lost
+    for where, text in lost:
+        found.skip(where, text, "what a split names is not there")
     twice = sum(len(parts) > 1 for parts in stated.values())
     found.counts["pictures that two parts of the split name, which is no split of them"] = twice
     pairs = pair(pictures, images, texts, root)
     found.counts["label files found by the name of their picture alone"] = pairs.by_name
-    found.skipped += [f"{text.relative_to(root).as_posix()}: {reason}" for text, reason in pairs.unclear]
-    found.skipped += [
-        f"{path.relative_to(images).as_posix()}: its labels are unclear" for path in sorted(pairs.doubtful)
-    ]
+    for text, reason, kind in pairs.unclear:
+        found.skip(text.relative_to(root).as_posix(), reason, kind)
+    for picture in sorted(pairs.doubtful):
+        found.skip(picture.relative_to(images).as_posix(), "a label file that could be its own could be another's")
     for picture in pictures:
         if picture in pairs.doubtful:
             continue
@@ -98,7 +99,7 @@ def _records(root: Path, images: Path, texts: list[Path], config: Config, found:
         items = tuple(_items(text, found.names, config.poses, found.counts)) if text else ()
         where = text.relative_to(root).as_posix() if text else path.as_posix()
         split = next(iter(parts)) if len(parts) == 1 else None
-        yield Record(where, path.as_posix(), (images,), None, items, split, normalised=True)
+        yield Record(where, path.as_posix(), (images,), items=items, split=split, normalised=True)
 
 
 class Pairs:
@@ -106,7 +107,7 @@ class Pairs:
 
     def __init__(self) -> None:
         self.labels: dict[Path, Path] = {}
-        self.unclear: list[tuple[Path, str]] = []
+        self.unclear: list[tuple[Path, str, str]] = []
         self.doubtful: set[Path] = set()
         self.by_name = 0
 
@@ -139,10 +140,10 @@ def pair(pictures: list[Path], images: Path, texts: list[Path], root: Path) -> P
             elif meant:
                 shown = ", ".join(picture.relative_to(images).as_posix() for picture in meant[:3])
                 taken = "has another label file" if len(meant) == 1 else "could each be meant"
-                pairs.unclear += [(text, f"{shown} {taken}") for text in alike]
+                pairs.unclear += [(text, f"{shown} {taken}", f"label files whose picture {taken}") for text in alike]
                 pairs.doubtful.update(picture for picture in meant if picture not in pairs.labels)
             free -= set(alike) if meant else set()
-    pairs.unclear += [(text, "no picture has its name") for text in free]
+    pairs.unclear += [(text, "no picture has its name", "") for text in free]
     pairs.unclear.sort()
     pairs.doubtful -= set(pairs.labels)
     return pairs

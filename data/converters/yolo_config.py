@@ -147,7 +147,7 @@ def located(entry: str, *roots: Path) -> Path | None:
     return next((root / tail for tail in usable for root in roots if (root / tail).exists()), None)
 
 
-def splits(config: Config, root: Path, pictures: list[Path]) -> tuple[dict[Path, set[str]], list[str]]:
+def splits(config: Config, root: Path, pictures: list[Path]) -> tuple[dict[Path, set[str]], list[tuple[str, str]]]:
     """The splits that name each picture, and a line for every entry or listed picture that is not there."""
     found, lost = defaultdict(set), []
     names = {picture.relative_to(root).as_posix(): picture for picture in pictures}
@@ -157,7 +157,7 @@ def splits(config: Config, root: Path, pictures: list[Path]) -> tuple[dict[Path,
     for split, entry in config.entries:
         path = located(entry, config.file.parent, root)
         if path is None:
-            lost.append(f"{config.file.name} names {entry!r} for {split}, which is not there")
+            lost.append((config.file.name, f"it names {entry!r} for {split}, which is not there"))
         elif path.is_dir():
             for picture in pictures:
                 if picture.is_relative_to(path):
@@ -169,7 +169,7 @@ def splits(config: Config, root: Path, pictures: list[Path]) -> tuple[dict[Path,
                 if listed:
                     found[listed].add(split)
             if missing:
-                lost.append(f"{path.name}: {missing} listed pictures are not there")
+                lost.append((path.name, f"{missing} listed pictures are not there"))
     return found, lost
 
 

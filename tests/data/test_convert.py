@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.convert import main
-from data.converters.annotations import contained, fit_box, yolo_row
-from data.converters.write import split
+from data.converters.annotations import fit_box, yolo_row
+from data.converters.finder import PictureFinder, Unusable
+from data.converters.source import Record
+from data.converters.splits import split
 from data.sample import render
 
 
@@ -96,7 +98,11 @@ def test_split_is_the_same_on_every_machine():
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "a/../../x.jpg", "..\\x.jpg", "C:\\x.jpg", "", "a\0.jpg"])
 def test_names_that_lead_outside(name, tmp_path):
-    assert contained(tmp_path, name) is None
+    root = tmp_path / "src"
+    picture(root / "in.jpg")
+    picture(tmp_path / "x.jpg")
+    with pytest.raises(Unusable):
+        PictureFinder([root]).find(Record("a.xml", name, (root,)))
 
 
 def test_voc(voc, tmp_path, capsys):

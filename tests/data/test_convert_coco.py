@@ -73,7 +73,7 @@ def test_skips_are_said(coco, tmp_path, capsys):
     assert code == 0
     for line in ("captions.json: holds no boxes", "annotations[1]: it lacks a class", "annotations[2]: it lacks",
                  "annotations[3]: its box has no area", "annotations[4]: a coordinate", "annotations[5]: it lacks",
-                 "annotations[6]: it lacks", "1 boxes of image 77, which is not listed", "annotations[8]: names no",
+                 "annotations[6]: it lacks", "1 box of image 77, which is not listed", "annotations[8]: names no",
                  "image 5: its picture '../../secret.jpg' lies outside", "image 6: its picture 'gone.jpg' is missing",
                  "image 7: p1.jpg has an annotation already", "image 8: it names no picture", "image 9: ", "image 10: ",
                  "image 11: made for 41x30 pixels, but p2.jpg has 40x30", "4 pictures: 3 train, 1 val",

@@ -189,7 +189,7 @@ def test_tables(tmp_path):
         "b.jpg": ([("cat", 1, 1, 9, 9)] * 2, (40, 30), None),
         "c.jpg": ([("cat", 1.5, 2, 9, 8)], None, "test"),
     }
-    assert source.skipped == ["train_labels.csv:4: names no picture"]
+    assert source.skipped == ["train_labels.csv:4: it names no picture"]
     assert source.counts["pictures that two parts of the split name, which is no split of them"] == 1
 
 

@@ -60,7 +60,7 @@ def test_roboflow(tmp_path):
         found, what = read(source)
         check(found, PICTURES, SPLITS)
         assert what.names == ("cat", "dog")
-        assert what.skipped == ["data.yaml names '../test/images' for test, which is not there"]
+        assert what.skipped == ["data.yaml: it names '../test/images' for test, which is not there"]
     (tmp_path / "data.yaml").unlink()
     found, what = read(tmp_path)
     check(found, PICTURES, SPLITS)
@@ -122,10 +122,10 @@ def test_a_label_file_that_could_be_of_several_pictures_is_of_none(tmp_path):
         "gone.txt: no picture has its name",
         "old/b.txt: two/b.jpg has another label file",
         "texts/a.txt: one/a.jpg, two/a.jpg could each be meant",
-        "c.jpg: its labels are unclear",
-        "c.png: its labels are unclear",
-        "one/a.jpg: its labels are unclear",
-        "two/a.jpg: its labels are unclear",
+        "c.jpg: a label file that could be its own could be another's",
+        "c.png: a label file that could be its own could be another's",
+        "one/a.jpg: a label file that could be its own could be another's",
+        "two/a.jpg: a label file that could be its own could be another's",
     ]
 
 

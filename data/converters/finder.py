@@ -1,0 +1,174 @@
+"""The one rule by which an annotation finds its picture; where that is not certain, it is no picture but an error."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from data.converters.source import Record
+from data.converters.split_names import split_of
+from data.pictures import SUFFIXES
+from utils.errors import UserError
+
+
+class Unusable(Exception):
+    """A picture that has to be left out. The text says why; `reason` is what is counted."""
+
+    def __init__(self, text: str, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason or text
+
+
+class PictureFinder:
+    """Finds pictures below `roots`.
+
+    1. The path as given, relative to the record's folders: its own folder, else exactly one of the others.
+    2. Else that path below any folder, if exactly one picture has it.
+    3. Else the one picture with that base name; letter case, URL-encoding, Unicode form, folders and suffix set aside.
+
+    Where several pictures fit, UserError names them. Nothing outside the roots is ever read.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = [Path(os.path.abspath(root)) for root in roots]
+        self._by_key: dict[str, list[Path]] = defaultdict(list)
+        for file in sorted({file for root in self.roots for file in _pictures(root)}):
+            self._by_key[_key(file.name)].append(file)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_key.values()))
+
+    @property
+    def folders(self) -> list[Path]:
+        """Every folder that holds a picture."""
+        return sorted({file.parent for files in self._by_key.values() for file in files})
+
+    def all(self) -> set[Path]:
+        """Every picture."""
+        return {file for files in self._by_key.values() for file in files}
+
+    def find(self, record: Record) -> tuple[Path, bool]:
+        """The record's picture, and whether the path itself led to it. Raises Unusable, or UserError for several."""
+        given = record.picture.strip()
+        if not given and not record.stem:
+            raise Unusable("it names no picture")
+        if "\0" in given or not _is_text(given):
+            raise Unusable(f"its picture {given!r} has no valid file name", "no valid file name")
+        exact = self._as_given(record, given) if given else []
+        if exact:
+            return self._only(record, exact), True
+        same = self._by_key.get(_key(_base(given)), []) if given else []
+        below = [file for file in same if _ends_with(file, given)]
+        by_name = below or self._of_split(record, same)
+        if not by_name and record.stem:
+            by_name = self._of_split(record, self._by_key.get(_key(record.stem), []))
+        if by_name:
+            return self._only(record, by_name), False
+        if given and all(self._inside(folder / _slashes(given)) is None for folder in (*record.folders, *self.roots)):
+            place = f"{self.roots[0].name}/"
+            raise Unusable(f"its picture {_short(given)} lies outside {place}", "its picture lies outside the folder")
+        raise Unusable(f"its picture {_short(given or record.stem)} is missing", "its picture is missing")
+
+    def namesake(self, record: Record, picture: Path) -> Path | None:
+        """Another picture, which has the annotation file's own name where `picture` has not; None where none has."""
+        if not record.stem or _key(record.stem) == _key(picture.name):
+            return None
+        return next((file for file in self._by_key.get(_key(record.stem), []) if file != picture), None)
+
+    def _as_given(self, record: Record, given: str) -> list[Path]:
+        """Pictures at the path itself: that of the record's own folder, else all."""
+        found = []
+        plain = "/" not in _slashes(given)
+        for number, folder in enumerate((*record.folders, *self.roots)):
+            for name in dict.fromkeys((given, _slashes(given), unquote(_slashes(given)))):
+                file = self._inside(folder / name)
+                if file is not None and file not in found and _is_file(file):
+                    if number == 0:
+                        return [file]
+                    found += self._of_split(record, [file]) if plain else [file]
+        return found
+
+    def _of_split(self, record: Record, files: list[Path]) -> list[Path]:
+        """Without those in the folder of another part of the split: names may repeat from part to part."""
+        if record.split is None:
+            return files
+        return [file for file in files if self._split(file) in (None, record.split)]
+
+    def _split(self, file: Path) -> str | None:
+        root = next(root for root in self.roots if file.is_relative_to(root))
+        return split_of(file.relative_to(root))
+
+    def _inside(self, path: Path) -> Path | None:
+        """The path without `..`, if it lies below a root and can be a file name at all."""
+        path = Path(os.path.normpath(path))
+        return path if any(path != root and path.is_relative_to(root) for root in self.roots) else None
+
+    def _only(self, record: Record, files: list[Path]) -> Path:
+        if len(files) == 1:
+            return files[0]
+        shown = ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
+        raise UserError(
+            f"{record.where}: {len(files)} pictures fit {_short(record.picture or record.stem)} ({shown}); "
+            "name their folder with --images, or convert the parts one by one"
+        )
+
+
+def _pictures(root: Path) -> list[Path]:
+    found, seen = [], set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back, or a second way to the same folder
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        found += [Path(folder, name) for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("._")]
+    return found
+
+
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _base(given: str) -> str:
+    """The last part of a path or an address, its URL-encoding undone."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", given, re.IGNORECASE):
+        given = urlsplit(given).path or given
+    return unquote(_slashes(given)).rstrip("/").rpartition("/")[2]
+
+
+def _key(name: str) -> str:
+    """A base name with letter case, Unicode form and a picture's suffix set aside."""
+    name = unicodedata.normalize("NFC", name).casefold()
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return name.removesuffix(suffix)
+
+
+def _ends_with(file: Path, given: str) -> bool:
+    """Whether a file's path ends with the whole path given, one of several parts."""
+    parts = [part for part in _slashes(given).split("/") if part not in ("", ".")]
+    return 1 < len(parts) <= len(file.parts) and list(file.parts[-len(parts) :]) == parts
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 200 else f"{name[:200]}...")

@@ -1,0 +1,48 @@
+"""The layouts that can be read, in the order in which they are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from data.converters import coco, voc
+from data.converters.source import Source
+from utils.errors import UserError, nearest
+
+
+class Reader(Protocol):
+    """A module of this folder that knows one layout."""
+
+    def recognise(self, source: Path) -> str | None:
+        """What of this layout `source` holds, in words; None where it holds nothing of it."""
+
+    def read(self, source: Path, images: Path | None = None) -> Source:
+        """The records of `source`; `images` is the folder of pictures where the user named one."""
+
+
+LAYOUTS: dict[str, Reader] = {"voc": voc, "coco": coco}
+
+
+def reader(name: str) -> Reader:
+    """The reader called `name`; UserError with the nearest match where there is none."""
+    if name not in LAYOUTS:
+        raise UserError(f"{name}: no such layout; {nearest(name, LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def recognise(source: Path) -> tuple[str, str]:
+    """The name of the layout that `source` has, and what was found, in words.
+
+    Raises:
+        UserError: it has none that is known, or several.
+    """
+    found = {name: what for name, layout in LAYOUTS.items() if (what := layout.recognise(source))}
+    if not found:
+        known = ", ".join(LAYOUTS)
+        raise UserError(f"{source}: holds no annotations of a known layout ({known}); is it the right folder?")
+    if len(found) > 1:
+        each = "; ".join(f"{name}: {what}" for name, what in found.items())
+        raise UserError(
+            f"{source}: holds several layouts ({each}); name one before it: data.convert {next(iter(found))} SRC"
+        )
+    return next(iter(found.items()))
