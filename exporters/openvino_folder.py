@@ -1,0 +1,80 @@
+"""OpenVINO, made from the ONNX file: a folder with the graph (.xml), the weights (.bin) and metadata.json."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from exporters import onnx_file
+from exporters.formats import Export, Format, register
+from exporters.model import Opened
+from utils.errors import UserError
+
+SUFFIX = "_openvino_model"
+METADATA = "metadata.json"
+MAX_METADATA = 4 << 20
+
+
+def write(export: Export, out: Path) -> None:
+    """Write `export` to the folder `out`, from the ONNX file of the same export, made for it where there is none."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as scratch:
+        source = export.made.get("onnx")
+        if source is None:
+            source = Path(scratch) / "model.onnx"
+            onnx_file.write(export, source)
+        model = openvino.convert_model(source)
+        out.mkdir()
+        openvino.save_model(model, out / f"{out.name.removesuffix(SUFFIX)}.xml", compress_to_fp16=export.metadata.half)
+    (out / METADATA).write_text(json.dumps(export.metadata.to_text(), indent=1), encoding="utf-8")
+
+
+def read(path: Path, device: torch.device) -> Opened:
+    """Open a folder with OpenVINO on the CPU, computing in float32 whatever the processor is quickest in."""
+    import openvino
+
+    if device.type != "cpu":
+        raise UserError(f"{path}: is run on the processor here; give --device cpu")
+    files = sorted(path.glob("*.xml")) if path.is_dir() else []
+    if len(files) != 1:
+        raise UserError(f"{path}: has {len(files)} .xml files, where an OpenVINO folder has one; export it again")
+    entries = _metadata(path)
+    core = openvino.Core()
+    try:
+        model = core.read_model(files[0])
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        compiled = core.compile_model(model, "CPU", options)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: not a usable OpenVINO model ({reason}); export it again") from None
+    if len(compiled.inputs) != 1 or not compiled.outputs:
+        raise UserError(f"{path}: has {len(compiled.inputs)} inputs, where a detector has one; export it again")
+    shape = [side.get_length() if side.is_static else None for side in compiled.input(0).partial_shape]
+    request = compiled.create_infer_request()
+
+    def run(images: Tensor) -> Tensor:
+        request.infer([images.cpu().numpy()])
+        return torch.from_numpy(request.get_output_tensor(0).data.copy())
+
+    return Opened(entries, shape, run)
+
+
+def _metadata(path: Path) -> dict:
+    file = path / METADATA
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_METADATA:
+            raise ValueError
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(entries, dict):
+            raise ValueError
+    except (OSError, ValueError, RecursionError):
+        raise UserError(f"{path}: has no readable {METADATA}; export it again") from None
+    return entries
+
+
+register(Format("openvino", SUFFIX, ("onnx", "onnxscript", "openvino"), ("openvino",), write, read, METADATA))
