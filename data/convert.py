@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.converters import layouts, splits, write
+from data.converters import layouts, splits, with_datumaro, write
 from data.converters.annotations import Picture, collect
 from data.converters.finder import PictureFinder
 from data.converters.source import Source, class_names
@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, type=Path, metavar="DST", help="folder to make; must be new, empty or the sample"
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, where they lie elsewhere")
+    parser.add_argument(
+        "--with",
+        dest="library",
+        choices=["datumaro"],
+        help="read by this library, which must be installed: for other layouts, by its names of them",
+    )
     parser.add_argument("--resplit", action="store_true", help="draw the split anew where one is published")
     parser.add_argument(
         "--val", type=float, help=f"share that validates where the split is drawn ({splits.DEFAULT_SHARE})"
@@ -74,8 +80,12 @@ def _convert(args: argparse.Namespace) -> None:
     replaces = _check_target(target)
     if source.is_relative_to(target):
         raise UserError(f"{args.out}: holds SRC itself; name another --out")
-    name = args.source[0] if len(args.source) == 2 else _recognise(source)
-    found = layouts.reader(name).read(source, args.images.resolve() if args.images else None)
+    name = args.source[0] if len(args.source) == 2 else None
+    images = args.images.resolve() if args.images else None
+    if args.library:
+        found = with_datumaro.read(source, images, name)
+    else:
+        found = layouts.reader(name or _recognise(source)).read(source, images)
     pictures = collect(found, PictureFinder(found.pictures))
     seen = {box.label for picture in pictures for box in picture.boxes}
     names = found.names if found.names is not None else class_names(seen)
@@ -86,7 +96,7 @@ def _convert(args: argparse.Namespace) -> None:
     _print_skipped(found)
     pictures, told = splits.assign(pictures, args.val, args.seed, args.resplit)
     share = splits.DEFAULT_SHARE if args.val is None else args.val
-    comment = f"Converted from {name} by data/convert.py, --val {share:g} --seed {args.seed}; split {told}."
+    comment = f"Converted from {found.layout} by data/convert.py, --val {share:g} --seed {args.seed}; split {told}."
     write.write(target, pictures, names, comment)
     if replaces:
         print(f"{args.out}: the drawn sample was replaced")

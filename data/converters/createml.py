@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import load_json, matching, text_of
+from data.converters.json_files import example, load_json, matching, text_of
 from data.converters.shapes import numbers
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -14,14 +14,13 @@ from utils.errors import UserError
 
 
 def recognise(source: Path) -> str | None:
-    """CreateML files below `source`, in words."""
-    count = len(_files(source))
-    return f"{count} CreateML JSON file{'s' * (count > 1)}" if count else None
+    """CreateML JSON files at or below `source`."""
+    return example(source, "CreateML JSON", _known)
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """Every picture of every file; a file in a folder called train, valid or test is that part of the split."""
-    files = _files(source)
+    files = list(matching(source, _known))
     if not files:
         raise UserError(f"{source}: holds no CreateML JSON; name the file or its folder")
     root = source if source.is_dir() else source.parent
@@ -30,10 +29,8 @@ def read(source: Path, images: Path | None = None) -> Source:
     return found
 
 
-def _files(source: Path) -> list[Path]:
-    return matching(
-        source, lambda text: text.lstrip().startswith("[") and '"coordinates"' in text and '"image"' in text
-    )
+def _known(text: str) -> bool:
+    return text.lstrip().startswith("[") and '"coordinates"' in text and '"image"' in text
 
 
 def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from data.converters.json_files import matching
+from data.converters.json_files import example, matching
 from data.converters.shapes import Corners, around, ellipse, numbers, points_of, size_of, turned
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_name, split_of, split_of_file
@@ -19,9 +19,8 @@ SHAPES = {"box", "polygon", "ellipse", "mask", "polyline", "points", "cuboid", "
 
 
 def recognise(source: Path) -> str | None:
-    """CVAT files below `source`, in words."""
-    count = len(_files(source))
-    return f"{count} CVAT XML file{'s' * (count > 1)}" if count else None
+    """CVAT XML files at or below `source`."""
+    return example(source, "CVAT XML", _known, ".xml")
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -30,7 +29,7 @@ def read(source: Path, images: Path | None = None) -> Source:
     Raises:
         UserError: no such file, or frames of a video that two tracks' files would both claim.
     """
-    files = _files(source)
+    files = list(matching(source, _known, ".xml"))
     if not files:
         raise UserError(f"{source}: holds no CVAT XML 1.1 (with <annotations>); name the file or its folder")
     root = source if source.is_dir() else source.parent
@@ -47,8 +46,8 @@ def read(source: Path, images: Path | None = None) -> Source:
     return found
 
 
-def _files(source: Path) -> list[Path]:
-    return matching(source, lambda text: "<annotations" in text, ".xml")
+def _known(text: str) -> bool:
+    return "<annotations" in text
 
 
 def _names(trees: Iterable[ET.Element]) -> tuple[str, ...] | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 
 HEAD = 1 << 16  # bytes looked at to tell layouts apart
+LOOKED_AT = 2000  # files: a set of another layout may have a hundred thousand
 
 
 def files_below(source: Path, *suffixes: str) -> Iterator[Path]:
@@ -17,10 +20,17 @@ def files_below(source: Path, *suffixes: str) -> Iterator[Path]:
     if source.is_file():
         yield from [source] if source.suffix.lower() in suffixes else []
         return
-    for file in sorted(source.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(source).parts)
-        if file.suffix.lower() in suffixes and not hidden and file.is_file():
-            yield file
+    found, seen = [], set()
+    for folder, below, names in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back, or a second way to the same folder
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        plain = [name for name in names if name.lower().endswith(suffixes) and not name.startswith(".")]
+        found += [Path(folder, name) for name in plain]
+    yield from (file for file in sorted(found) if file.is_file())
 
 
 def head(file: Path) -> str:
@@ -32,9 +42,16 @@ def head(file: Path) -> str:
         return ""
 
 
-def matching(source: Path, known: Callable[[str], bool], *suffixes: str) -> list[Path]:
+def matching(source: Path, known: Callable[[str], bool], *suffixes: str) -> Iterator[Path]:
     """The files below `source` whose beginning `known` accepts."""
-    return [file for file in files_below(source, *(suffixes or (".json",))) if known(head(file))]
+    return (file for file in files_below(source, *(suffixes or (".json",))) if known(head(file)))
+
+
+def example(source: Path, layout: str, known: Callable[[str], bool], *suffixes: str) -> str | None:
+    """Words for a layout of which one of the first files below `source` is, naming that file; None where none is."""
+    first = islice(files_below(source, *(suffixes or (".json",))), LOOKED_AT)
+    file = next((file for file in first if known(head(file))), None)
+    return file and f"{layout}, such as {file.name if file == source else file.relative_to(source)}"
 
 
 def load_json(file: Path, kind: str = "JSON") -> Any:

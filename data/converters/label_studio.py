@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from data.converters.json_files import load_json, matching, text_of
+from data.converters.json_files import example, load_json, matching, text_of
 from data.converters.shapes import Corners, around, ellipse, number, numbers, points_of, size_of, turned
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -32,14 +32,13 @@ class Task:
 
 
 def recognise(source: Path) -> str | None:
-    """Label Studio files below `source`, in words."""
-    count = len(_files(source))
-    return f"{count} Label Studio JSON file{'s' * (count > 1)}" if count else None
+    """Label Studio JSON files at or below `source`."""
+    return example(source, "Label Studio JSON", _known)
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """All tasks. Of several annotations of a picture the ground truth counts, else the one changed last."""
-    files = _files(source)
+    files = list(matching(source, _known))
     if not files:
         raise UserError(f"{source}: holds no Label Studio JSON; name the exported file or its folder")
     root = source if source.is_dir() else source.parent
@@ -57,10 +56,6 @@ def read(source: Path, images: Path | None = None) -> Source:
     folders = tuple(dict.fromkeys((*([images] if images else []), root, *(file.parent for file in files))))
     found.records = _records(list(best.values()), folders, found)
     return found
-
-
-def _files(source: Path) -> list[Path]:
-    return matching(source, _known)
 
 
 def _known(text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import load_json, matching, text_of
+from data.converters.json_files import example, load_json, matching, text_of
 from data.converters.shapes import Corners, around, ellipse, points_of, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of
@@ -18,14 +18,13 @@ NO_AREA = {"point", "points", "line", "linestrip"}
 
 
 def recognise(source: Path) -> str | None:
-    """labelme files below `source`, in words."""
-    count = len(_files(source))
-    return f"{count} labelme JSON files" if count else None
+    """labelme JSON files at or below `source`."""
+    return example(source, "labelme JSON", _known)
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """A record for each file. Polygons of one label with one `group_id` are parts of one object, as labelme has it."""
-    files = _files(source)
+    files = list(matching(source, _known))
     if not files:
         raise UserError(f"{source}: holds no labelme JSON (with 'shapes' and 'imagePath'); name the folder that does")
     root = source if source.is_dir() else source.parent
@@ -34,8 +33,8 @@ def read(source: Path, images: Path | None = None) -> Source:
     return found
 
 
-def _files(source: Path) -> list[Path]:
-    return matching(source, lambda text: '"shapes"' in text or ('"imageData"' in text and '"imagePath"' in text))
+def _known(text: str) -> bool:
+    return '"shapes"' in text or ('"imageData"' in text and '"imagePath"' in text)
 
 
 def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:

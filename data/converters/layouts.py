@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from data.converters import coco, voc
+from data.converters import coco, createml, cvat, label_studio, labelme, supervisely, tables, via, voc, yolo
 from data.converters.source import Source
 from utils.errors import UserError, nearest
 
@@ -20,7 +20,19 @@ class Reader(Protocol):
         """The records of `source`; `images` is the folder of pictures where the user named one."""
 
 
-LAYOUTS: dict[str, Reader] = {"voc": voc, "coco": coco}
+LAYOUTS: dict[str, Reader] = {
+    "voc": voc,
+    "coco": coco,
+    "yolo": yolo,
+    "cvat": cvat,
+    "labelme": labelme,
+    "labelstudio": label_studio,
+    "via": via,
+    "createml": createml,
+    "supervisely": supervisely,
+    "csv": tables,
+}
+BESIDE = "csv"  # tables of boxes lie beside annotations that say more: read only where there are no others, or by name
 
 
 def reader(name: str) -> Reader:
@@ -37,9 +49,15 @@ def recognise(source: Path) -> tuple[str, str]:
         UserError: it has none that is known, or several.
     """
     found = {name: what for name, layout in LAYOUTS.items() if (what := layout.recognise(source))}
+    if len(found) > 1 and BESIDE in found:
+        beside = found.pop(BESIDE)
+        found = {name: f"{what} ({beside} is beside it, not read)" for name, what in found.items()}
     if not found:
         known = ", ".join(LAYOUTS)
-        raise UserError(f"{source}: holds no annotations of a known layout ({known}); is it the right folder?")
+        raise UserError(
+            f"{source}: holds no annotations of a known layout ({known}); is it the right folder? "
+            "--with datumaro reads others"
+        )
     if len(found) > 1:
         each = "; ".join(f"{name}: {what}" for name, what in found.items())
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import load_json, matching, text_of
+from data.converters.json_files import example, load_json, matching, text_of
 from data.converters.shapes import around, points_of, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of
@@ -14,14 +14,13 @@ from utils.errors import UserError
 
 
 def recognise(source: Path) -> str | None:
-    """Supervisely files below `source`, in words."""
-    count = len(_files(source))
-    return f"{count} Supervisely JSON files" if count else None
+    """Supervisely files at or below `source`."""
+    return example(source, "Supervisely", _known)
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """One record for each file in an `ann` folder; data sets called train, val or test are parts of a split."""
-    files = _files(source)
+    files = list(matching(source, _known))
     if not files:
         raise UserError(f"{source}: holds no Supervisely ann/*.json; name the project's folder")
     root = source if source.is_dir() else source.parent
@@ -30,8 +29,8 @@ def read(source: Path, images: Path | None = None) -> Source:
     return found
 
 
-def _files(source: Path) -> list[Path]:
-    return matching(source, lambda text: '"objects"' in text and '"size"' in text and '"tags"' in text)
+def _known(text: str) -> bool:
+    return all(key in text for key in ('"objects"', '"size"', '"tags"'))
 
 
 def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:

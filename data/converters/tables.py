@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.converters.json_files import head, matching
+from data.converters.json_files import example, head, matching
 from data.converters.shapes import numbers, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -39,14 +39,13 @@ class Rows:
 
 
 def recognise(source: Path) -> str | None:
-    """Tables of boxes below `source`, in words."""
-    files = matching(source, lambda text: _columns(text) is not None, ".csv")
-    return ", ".join(file.name for file in files[:3]) + (" and more" if len(files) > 3 else "") if files else None
+    """Tables of boxes at or below `source`."""
+    return example(source, "CSV table", _known, ".csv")
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """Every table below `source`; a table called train, val or test is that part of the split."""
-    files = matching(source, lambda text: _columns(text) is not None, ".csv")
+    files = list(matching(source, _known, ".csv"))
     if not files:
         raise UserError(f"{source}: holds no CSV of boxes (columns filename, class, xmin, ymin, xmax, ymax)")
     root = source if source.is_dir() else source.parent
@@ -56,6 +55,10 @@ def read(source: Path, images: Path | None = None) -> Source:
         _take(file, root, pictures, found)
     found.records = _records(pictures, images, found)
     return found
+
+
+def _known(text: str) -> bool:
+    return _columns(text) is not None
 
 
 def _table(text: str) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import load_json, matching, text_of
+from data.converters.json_files import example, load_json, matching, text_of
 from data.converters.shapes import Corners, around, ellipse, number, numbers
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -21,9 +21,8 @@ PREFERRED = ("class", "label", "name", "type", "object", "category")  # of sever
 
 
 def recognise(source: Path) -> str | None:
-    """VIA files below `source`, in words."""
-    count = len(_files(source))
-    return f"{count} VIA file{'s' * (count > 1)}" if count else None
+    """VGG Image Annotator files at or below `source`."""
+    return example(source, "VGG Image Annotator", _known, ".json", ".csv")
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -32,7 +31,7 @@ def read(source: Path, images: Path | None = None) -> Source:
     Raises:
         UserError: no VIA file, or several attributes of which none is plainly the class.
     """
-    files = _files(source)
+    files = list(matching(source, _known, ".json", ".csv"))
     if not files:
         raise UserError(f"{source}: holds no VIA project, JSON or CSV; name the file or its folder")
     root = source if source.is_dir() else source.parent
@@ -43,8 +42,8 @@ def read(source: Path, images: Path | None = None) -> Source:
     return found
 
 
-def _files(source: Path) -> list[Path]:
-    return matching(source, lambda text: "region_attributes" in text or '"_via_' in text, ".json", ".csv")
+def _known(text: str) -> bool:
+    return "region_attributes" in text or '"_via_' in text
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:

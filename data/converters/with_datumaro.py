@@ -49,7 +49,8 @@ def _detected(library: Any, source: Path) -> str:
         raise UserError(f"{source}: Datumaro cannot tell its layout ({_short(error)})") from None
     if len(layouts) != 1:
         what = f"could be {', '.join(sorted(layouts))}" if layouts else "is of no layout that Datumaro knows"
-        raise UserError(f"{source}: {what}; name one, such as --with datumaro:{sorted(layouts or ['kitti'])[0]}")
+        example = sorted(layouts or ["kitti_detection"])[0]
+        raise UserError(f"{source}: {what}; name one before it: data.convert {example} SRC --with datumaro")
     return layouts[0]
 
 

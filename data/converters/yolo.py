@@ -22,13 +22,11 @@ _KINDS = re.compile(r"[\W_]*(images?|imgs?|pictures|jpegimages|labels?|annotatio
 
 
 def recognise(source: Path) -> str | None:
-    """YOLO labels below `source`, in words."""
+    """Text files of YOLO rows beside pictures or in a folder of labels; or a data YAML or obj.data itself."""
     if source.is_file():
-        return f"YOLO by {source.name}" if is_config(source) else None
-    texts = _label_files(source)
-    if not any(_rows_in(head(text)) for text in texts):
-        return None
-    return f"{len(texts)} YOLO label files"
+        return f"YOLO, by {source.name}" if is_config(source) else None
+    text = next((text for text in _label_files(source) if _rows_in(head(text))), None)
+    return text and f"YOLO, such as {text.relative_to(source)}"
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -161,8 +159,10 @@ def _items(text: Path, names: tuple[str, ...], poses: bool, counts: Counter[str]
         data = b"\n".join(b" ".join(line.split()[:5]) for line in data.splitlines())
     parsed = parse_labels(data, len(names))
     counts["polygons that became boxes"] += parsed.polygons
+    counts["boxes clipped to their picture"] += parsed.clipped
     for index, cx, cy, width, height in parsed.rows.tolist():
-        corners = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+        edges = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+        corners = tuple(min(max(edge, 0.0), 1.0) for edge in edges)  # the rows are inside, to 32 bits
         yield "row", Box(names[int(index)], corners)
     for line, note in parsed.notes:
         yield f"line {line}", note

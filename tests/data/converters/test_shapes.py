@@ -89,7 +89,7 @@ def test_json_in_other_encodings(tmp_path):
         assert load_json(tmp_path / f"{encoding}.json") == {"shapes": "猫"}
     (tmp_path / ".hidden.json").write_text('{"shapes": 1}', encoding="utf-8")
     (tmp_path / "B.JSON").write_text('{"other": 1}', encoding="utf-8")
-    assert len(matching(tmp_path, lambda text: '"shapes"' in text)) == 4
+    assert len(list(matching(tmp_path, lambda text: '"shapes"' in text))) == 4
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\x00"])
