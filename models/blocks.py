@@ -30,30 +30,44 @@ class _Concat(torch.autograd.Function):
 
 
 class Conv(nn.Module):
-    """Convolution without bias, BatchNorm, SiLU. Padding defaults to half the kernel."""
+    """Convolution without bias, BatchNorm, SiLU (`act=False`: none). Padding defaults to half the kernel's reach."""
 
     def __init__(
-        self, in_channels: int, channels: int, kernel: int = 1, stride: int = 1, padding: int | None = None
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int | Sequence[int] = 1,
+        stride: int | Sequence[int] = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        dilation: int = 1,
+        act: bool = True,
     ) -> None:
         super().__init__()
-        padding = kernel // 2 if padding is None else padding
-        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, bias=False)
+        kernels = kernel if isinstance(kernel, Sequence) else (kernel, kernel)
+        around = [(dilation * (side - 1) + 1) // 2 for side in kernels] if padding is None else padding
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, around, dilation, groups, bias=False)
         self.bn = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03)
-        self.act = nn.SiLU()
-        self.out_channels, self.reduction = channels, float(stride)
+        self.act = nn.SiLU() if act else nn.Identity()
+        self.out_channels, self.reduction = channels, float(self.conv.stride[0])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
 
 
 class Bottleneck(nn.Module):
-    """A 1x1 and a 3x3 convolution at one width, added to the input where `shortcut` is set."""
+    """A 1x1 and a 3x3 convolution, `ratio` of the channels between them, added to the input where `shortcut` says so
+    and the input is as wide."""
 
-    def __init__(self, channels: int, shortcut: bool) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, shortcut: bool = True, groups: int = 1, ratio: float = 0.5
+    ) -> None:
         super().__init__()
-        self.cv1 = Conv(channels, channels, 1)
-        self.cv2 = Conv(channels, channels, 3)
-        self.shortcut = shortcut
+        hidden = int(channels * ratio)
+        self.cv1 = Conv(in_channels, hidden, 1)
+        self.cv2 = Conv(hidden, channels, 3, groups=groups)
+        self.shortcut = shortcut and in_channels == channels
+        self.out_channels, self.reduction = channels, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv2(self.cv1(x))
@@ -66,14 +80,26 @@ class C3(nn.Module):
     "CSPNet" (arXiv 1911.11929), figure 2.
     """
 
-    def __init__(self, in_channels: int, channels: int, repeats: int = 1, shortcut: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        repeats: int = 1,
+        shortcut: bool = True,
+        groups: int = 1,
+        ratio: float = 0.5,
+    ) -> None:
         super().__init__()
-        hidden = channels // 2
+        hidden = int(channels * ratio)
         self.cv1 = Conv(in_channels, hidden)
         self.cv2 = Conv(in_channels, hidden)
         self.cv3 = Conv(2 * hidden, channels)
-        self.m = nn.Sequential(*(Bottleneck(hidden, shortcut) for _ in range(repeats)))
+        self.m = self.inner(hidden, repeats, shortcut, groups)
         self.out_channels, self.reduction = channels, 1.0
+
+    def inner(self, hidden: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        """What the one half of the channels goes through."""
+        return nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, groups, 1.0) for _ in range(repeats)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cv3(concat((self.m(self.cv1(x)), self.cv2(x))))
@@ -114,6 +140,3 @@ class Concat(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         return concat(maps)
-
-
-BLOCKS: dict[str, type[nn.Module]] = {block.__name__: block for block in (Conv, C3, SPPF, Upsample, Concat)}

@@ -79,7 +79,7 @@ class Detector(nn.Module):
     """A one-stage detector. State-dict names are those of the published YOLOv5 checkpoints (`model.<layer>...`).
 
     Plain attributes: `layout` (the network's description, see `models.layout.read`) and its name `cfg`, `classes`,
-    `names` (settable, one a class).
+    `names` (settable, one a class), `max_stride` (of which the sides of pictures are multiples).
     """
 
     def __init__(self, layout: Layout, classes: int, spec: dict[str, Any]) -> None:
@@ -90,6 +90,7 @@ class Detector(nn.Module):
         self.names: tuple[str, ...] = tuple(f"class{i}" for i in range(classes))
         self.sources = layout.sources
         self.outputs = layout.outputs
+        self.max_stride = layout.max_stride
         self.model = nn.ModuleList([*layout.modules, Detect(layout, classes)])
 
     @property
@@ -99,7 +100,7 @@ class Detector(nn.Module):
 
     @property
     def stride(self) -> Tensor:
-        """(maps,) pixels a cell of each map: 8, 16, 32."""
+        """(maps,) pixels a cell of each map, such as 8, 16, 32."""
         return self.head.stride
 
     @property
@@ -113,7 +114,7 @@ class Detector(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def forward(self, images: Tensor) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Pictures (B, 3, H, W), float in [0, 1], sides multiples of 32.
+        """Pictures (B, 3, H, W), float in [0, 1], sides multiples of `max_stride`.
 
         In training: the heads, three logits (B, 3, h, w, 5 + classes). In evaluation: `(decoded, heads)` with `decoded`
         (B, boxes, 5 + classes) as `Detect.decode` gives it.

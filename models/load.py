@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import Detector, build
+from models import Detector, build, yolov5_format
+from models.layout import read
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -58,24 +59,36 @@ def load_ensemble(
 
 
 def detector_of(state: dict[str, Any], path: str | Path) -> Detector:
-    """Build the detector that a dictionary of `checkpoint.load_weights` describes, on the CPU. `path` is for errors.
-
-    A published checkpoint does not describe its network: it is that of the five sizes which has the same entries.
-    """
-    layouts = [state["layout"]] if "layout" in state else SIZES
-    sound = "layout" not in state or isinstance(state["layout"], dict)  # a description, never the path of one
-    fitting = next((layout for layout in layouts if sound and _fits(layout, state, path)), None)
-    if fitting is None:
-        what = (
-            "weights and layout do not belong together"
-            if "layout" in state
-            else f"its network is none of {', '.join(SIZES)}"
-        )
-        raise UserError(f"{path}: {what}; take another file")
-    model = build(fitting, classes=state["classes"])
+    """Build the detector that a dictionary of `checkpoint.load_weights` describes, on the CPU. `path` is for errors."""
+    model = build(layout_of(state, path), classes=state["classes"])
     model.load_state_dict(state["ema"])
     model.names = tuple(state["names"])
     return model.float().eval()
+
+
+def layout_of(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The description of the network whose weights a dictionary of `checkpoint.load_weights` holds.
+
+    A published checkpoint describes its own in YOLOv5's format; one that does not is that of the five sizes which has
+    the same entries. Raises UserError where description and weights do not belong together. `path` is for errors.
+    """
+    if "layout" in state:
+        sound = isinstance(state["layout"], dict)  # a description, never the path of one
+        if sound and _fits(state["layout"], state, path):
+            return state["layout"]
+        raise UserError(f"{path}: weights and layout do not belong together; take another file")
+    described, reason = state.get("described"), ""
+    try:
+        if described is not None:
+            layout = yolov5_format.translate(str(state.get("network") or Path(path).stem), described)
+            if _fits(layout, state, path):
+                return layout
+    except UserError as error:
+        reason = f" ({' '.join(str(error).split())[:160]})"
+    for size in SIZES:
+        if described is None and _fits(size, state, path):
+            return read(size)
+    raise UserError(f"{path}: its network is none of {', '.join(SIZES)}, nor as it describes it{reason}; take another file")
 
 
 def _fits(layout: dict[str, Any] | str, state: dict[str, Any], path: str | Path) -> bool:

@@ -12,8 +12,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from models.assignment import Matches, assign
 from models.detector import Detect, Detector
 from utils.boxes import complete_iou
+from utils.errors import UserError
 
-BALANCE = (4.0, 1.0, 0.4)  # weight of objectness on strides 8, 16, 32: fine maps have more empty cells
+BALANCE = (4.0, 1.0, 0.4)  # weight of objectness on three maps, fine to coarse: fine maps have more empty cells
+BALANCE_OF_OTHERS = (4.0, 1.0, 0.25, 0.06, 0.02)  # on one, two, four or five
 FOCAL_ALPHA = 0.25
 
 
@@ -45,14 +47,20 @@ class LossGains:
         )
 
 
+def balance(maps: int) -> tuple[float, ...]:
+    """The weight of objectness on each of `maps` maps. UserError for more than are known."""
+    if maps > len(BALANCE_OF_OTHERS):
+        raise UserError(f"a detector of {maps} maps cannot be trained; give a --cfg with {len(BALANCE_OF_OTHERS)} or fewer")
+    return BALANCE if maps == len(BALANCE) else BALANCE_OF_OTHERS[:maps]
+
+
 class DetectionLoss:
     """Box, objectness and class loss of a detector (or its head), read with the anchors it has when called."""
 
     def __init__(self, model: Detector | Detect, gains: LossGains | None = None) -> None:
         self.head = model.head if isinstance(model, Detector) else model
         self.gains = LossGains() if gains is None else gains
-        if len(self.head.m) != len(BALANCE):
-            raise ValueError(f"the loss weighs {len(BALANCE)} maps, the detector has {len(self.head.m)}")
+        self.balance = balance(len(self.head.m))
 
     def __call__(
         self, heads: list[Tensor], targets: Tensor, whole: tuple[int, Tensor] | None = None
@@ -70,7 +78,7 @@ class DetectionLoss:
             heads = [head.float() if head.element_size() < 4 else head for head in heads]
             anchors = self.head.anchors.to(heads[0].dtype)
             targets = targets.to(heads[0])
-            each = [self._of_map(*inputs, targets, whole) for inputs in zip(heads, anchors, BALANCE, strict=True)]
+            each = [self._of_map(*inputs, targets, whole) for inputs in zip(heads, anchors, self.balance, strict=True)]
             terms = torch.stack(each).sum(0)
             return terms.sum() * len(heads[0]), terms.detach()
 

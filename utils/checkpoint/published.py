@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ MAX_CLASSES = 10_000
 def read_published(path: str | Path) -> dict[str, Any]:
     """The weights in a published checkpoint: `{"ema": state dict, "classes": int, "names": tuple}`.
 
+    Where the file has them: `described`, its network in YOLOv5's own format, and `network`, the name of that.
     Entries have their published names (`model.0.conv.weight`); floating-point ones are float32. Raises UserError for
     a file that is damaged, asks for anything that a network does not need, or holds no network.
     """
@@ -42,6 +44,7 @@ def weights_of(archive: Archive, content: Any) -> dict[str, Any]:
         for storage in {record.storage for record in records.values()}
     }
     ema = {name: _tensor(storages[record.storage], record) for name, record in records.items()}
+    ema = {name: value for name, value in ema.items() if not name.endswith(".anchor_grid")}  # of versions before 6
     names = _names(_state(network).get("names"))
     described = _state(network).get("yaml")
     classes = described.get("nc") if type(described) is dict else None
@@ -49,7 +52,26 @@ def weights_of(archive: Archive, content: Any) -> dict[str, Any]:
         classes = len(names)
     if len(names) != classes:
         names = tuple(f"class{i}" for i in range(classes))
-    return {"ema": ema, "classes": classes, "names": names}
+    return {"ema": ema, "classes": classes, "names": names, **_description(_state(network))}
+
+
+def _description(state: dict[Any, Any]) -> dict[str, Any]:
+    """What a network says of itself: plain values alone. {} where it says nothing that can be used."""
+    described, file = state.get("yaml"), state.get("yaml_file")
+    if type(described) is not dict or not _is_plain(described):
+        return {}
+    named = type(file) is str and re.fullmatch(r"[\w.-]{1,100}\.ya?ml", file.replace("\\", "/").rsplit("/", 1)[-1], re.ASCII)
+    return {"described": described} | ({"network": Path(named[0]).stem} if named else {})
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if depth > MAX_DEPTH:
+        return False
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(item, depth + 1) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(_is_plain(item, depth + 1) for item in value)
+    return value is None or type(value) in (str, int, float, bool)
 
 
 class _Walk:
