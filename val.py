@@ -237,7 +237,7 @@ def run(options: Options) -> Metrics:
     if not options.weights:
         raise UserError("--weights is missing; give a checkpoint, such as runs/train/exp/weights/best.pt")
     model, state = load_ensemble(options.weights, devices.select_device(options.device))
-    dataset, loader = _load_data(options, state, next(model.parameters()).device)
+    dataset, loader = _load_data(options, state, model)
     names = ("object",) if options.single_cls else dataset.names
     if not options.single_cls and model.classes != dataset.classes:
         remedy = "add --single-cls" if model.classes == 1 else "give the --data it was trained on"
@@ -275,16 +275,17 @@ def run(options: Options) -> Metrics:
     return metrics
 
 
-def _load_data(options: Options, state: dict, device: torch.device) -> tuple[DatasetConfig, ValLoader]:
+def _load_data(options: Options, state: dict, model: nn.Module) -> tuple[DatasetConfig, ValLoader]:
     dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
     part = "val" if options.task == "speed" else options.task
     sources = getattr(dataset, part)
     if not sources:
         raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
-    size = image_size(options.imgsz or state.get("imgsz") or 640)
+    size = image_size(options.imgsz or state.get("imgsz") or 640, model.max_stride)
     index = build_index(sources, dataset.classes, root=dataset.root, single_class=options.single_cls, desc=part)
-    store = open_store(index, size, "none", device, desc=part)
-    return dataset, ValLoader(index, store, batch_size=options.batch_size, size=size, workers=options.workers)
+    store = open_store(index, size, "none", next(model.parameters()).device, desc=part)
+    shape = {"batch_size": options.batch_size, "size": size, "stride": model.max_stride}
+    return dataset, ValLoader(index, store, workers=options.workers, **shape)
 
 
 def _half(options: Options, model: nn.Module) -> torch.dtype | None:

@@ -14,12 +14,13 @@ _RESTARTS = 10
 _GENERATIONS = 300
 
 
-def fit_anchors(model: Detector, sizes: np.ndarray, *, anchor_t: float = 4.0, seed: int = 0) -> str:
+def fit_anchors(model: Detector, sizes: np.ndarray, *, anchor_t: float = 4.0, seed: int = 0, anew: bool = False) -> str:
     """Check the anchors of `model` against boxes of `sizes` (N, 2) pixels at training size; better them if need be.
 
     A box is reachable when some anchor differs from it by under a factor of `anchor_t` in both sides; the share of
-    these is the best recall training can reach. Below 98 % the anchors are estimated anew from the boxes, and taken if
-    they reach more. Equal arguments give equal anchors; no global random state is touched. Returns the line to log.
+    these is the best recall training can reach. Below 98 %, or with `anew` whatever it is, the anchors are estimated
+    anew from the boxes, and taken if they reach more. Equal arguments give equal anchors; no global random state is
+    touched. Returns the line to log.
     """
     head = model.head
     sizes = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
@@ -29,16 +30,17 @@ def fit_anchors(model: Detector, sizes: np.ndarray, *, anchor_t: float = 4.0, se
     current = (head.anchors * head.stride.view(-1, 1, 1)).detach().double().cpu().numpy().reshape(-1, 2)
     before = recall(usable, current, anchor_t)
     line = f"anchors: {before:.1%} of {len(usable)} boxes reachable (ratio of sides under {anchor_t:g})"
-    if before >= ENOUGH:
+    if before >= ENOUGH and not anew:
         return line
     distinct = len(np.unique(usable, axis=0))
     if distinct < len(current):
         return f"{line}; {distinct} different sizes are too few to estimate {len(current)} anchors, left as they are"
     found = estimate(usable, len(current), anchor_t, seed)
     after = recall(usable, found, anchor_t)
-    if after <= before:
+    if after < before or (after == before and not anew):
         return f"{line}; k-means reaches no more ({after:.1%}), left as they are"
-    head.set_anchors(torch.from_numpy(found).view(*head.anchors.shape))
+    by_map = torch.from_numpy(found).view(*head.anchors.shape)
+    head.set_anchors(by_map[head.stride.argsort().argsort()])  # the smallest to the finest map
     listing = " ".join(f"{w:.0f},{h:.0f}" for w, h in found)
     return f"{line}; estimated anew from the data set: {after:.1%} with {listing}"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from models import yolov5_format
@@ -83,6 +84,12 @@ def load(spec: dict[str, Any], channels: int = 3) -> Layout:
         if type(spec[key]) not in (int, float) or not 0 < spec[key] < math.inf:
             raise UserError(f"{spec['name']}.yaml: {key} is {spec[key]!r}; give a number over 0")
     return _assemble(spec, float(spec["depth"]), float(spec["width"]), channels)
+
+
+def largest_stride(spec: dict[str, Any]) -> int:
+    """Of how many pixels the sides of pictures must be multiples for a description's network."""
+    with torch.device("meta"):
+        return load(spec).max_stride
 
 
 def _mapping(where: object, value: Any, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ class Ensemble(nn.Module):
     def stride(self) -> Tensor:
         """(maps,) pixels a cell, those of the first member."""
         return self.members[0].stride
+
+    @property
+    def max_stride(self) -> int:
+        """Of how many pixels the sides of pictures must be multiples for all members."""
+        return math.lcm(*(member.max_stride for member in self.members))
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """(B, 3, H, W) to (B, boxes of all members, 5 + classes) and each member's heads."""
@@ -78,6 +84,7 @@ def layout_of(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
             return state["layout"]
         raise UserError(f"{path}: weights and layout do not belong together; take another file")
     described, reason = state.get("described"), ""
+    described = described if yolov5_format.is_such(described) else None
     try:
         if described is not None:
             layout = yolov5_format.translate(str(state.get("network") or Path(path).stem), described)
@@ -88,7 +95,9 @@ def layout_of(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
     for size in SIZES:
         if described is None and _fits(size, state, path):
             return read(size)
-    raise UserError(f"{path}: its network is none of {', '.join(SIZES)}, nor as it describes it{reason}; take another file")
+    raise UserError(
+        f"{path}: its network is none of {', '.join(SIZES)}, nor as it describes it{reason}; take another file"
+    )
 
 
 def _fits(layout: dict[str, Any] | str, state: dict[str, Any], path: str | Path) -> bool:

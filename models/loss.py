@@ -50,7 +50,9 @@ class LossGains:
 def balance(maps: int) -> tuple[float, ...]:
     """The weight of objectness on each of `maps` maps. UserError for more than are known."""
     if maps > len(BALANCE_OF_OTHERS):
-        raise UserError(f"a detector of {maps} maps cannot be trained; give a --cfg with {len(BALANCE_OF_OTHERS)} or fewer")
+        raise UserError(
+            f"a detector of {maps} maps cannot be trained; give a --cfg with {len(BALANCE_OF_OTHERS)} or fewer"
+        )
     return BALANCE if maps == len(BALANCE) else BALANCE_OF_OTHERS[:maps]
 
 

@@ -99,7 +99,7 @@ def made_up(run: Session, size: int) -> Batch:
     """Grey pictures with many boxes, as large as --multi-scale draws them."""
     side = run.options.run.imgsz
     if run.options.run.multi_scale:
-        side = int(LARGEST_SCALE * side) // 32 * 32
+        side = int(LARGEST_SCALE * side) // run.model.max_stride * run.model.max_stride
     images = torch.full((size, 3, side, side), 114, dtype=torch.uint8, device=run.device)
     place = torch.arange(size, device=run.device, dtype=torch.float32).repeat_interleave(BOXES)
     box = torch.tensor([0, 0.5, 0.5, 0.2, 0.2], device=run.device).expand(len(place), 5)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import models
@@ -20,11 +18,10 @@ from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
 from data.shared import Shared
 from data.store import image_size, open_store
-from models.anchors import fit_anchors
 from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
+from training import network
 from training.options import Options
-from utils import checkpoint
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
@@ -50,7 +47,8 @@ def check(options: Options) -> None:
     policy_options(options)
     optimizer_options(options)
     augmentation(options)
-    read_layout(options.run.cfg)
+    if not network.from_weights(options):
+        read_layout(options.run.cfg)
 
 
 def augmentation(options: Options) -> Augment:
@@ -59,15 +57,21 @@ def augmentation(options: Options) -> Augment:
 
 
 def load_data(
-    options: Options, device: torch.device, *, render_sample: bool = True, shared: Shared | None = None
+    options: Options,
+    device: torch.device,
+    *,
+    stride: int = 32,
+    render_sample: bool = True,
+    shared: Shared | None = None,
 ) -> Data:
     """Index both parts of the data set, decode what stays resident, and build the loaders for a device.
 
-    Writes what was resolved (image size, batch) back into the options. `shared` holds what earlier runs of this
-    process read. Raises UserError for a data set that cannot be trained on.
+    Writes what was resolved (image size, batch) back into the options. `stride`: of which the network needs the sides
+    of pictures to be multiples. `shared` holds what earlier runs of this process read. Raises UserError for a data
+    set that cannot be trained on.
     """
     run, once = options.run, (shared or Shared()).get
-    run.imgsz = image_size(run.imgsz)
+    run.imgsz = image_size(run.imgsz, stride)
     dataset = load_dataset(run.data, render_sample)
     run.data = str(dataset.file)  # a resume may come from another folder
     common = {"root": dataset.root, "single_class": run.single_cls}
@@ -88,62 +92,23 @@ def load_data(
         workers=run.workers,
         multi_scale=run.multi_scale,
         rect=run.rect,
+        stride=stride,
     )
     val_store = once(open_store, val_index, desc="val", **settings)
-    val = ValLoader(val_index, val_store, batch_size=run.batch_size * 2, size=run.imgsz, workers=run.workers)
+    shape = {"batch_size": run.batch_size * 2, "size": run.imgsz, "stride": stride}
+    val = ValLoader(val_index, val_store, workers=run.workers, **shape)
     names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)
 
 
-def check_batches(options: Options, data: Data, stride: int = 32) -> None:
+def check_batches(options: Options, data: Data) -> None:
     """Raise UserError for a batch of one picture of one stride: BatchNorm cannot train on a single place."""
-    run = options.run
+    run, stride = options.run, data.train.stride
     if run.imgsz <= stride and 1 in (run.batch_size, len(data.train_index) % run.batch_size):
         raise UserError(
             f"--imgsz {run.imgsz}: of {len(data.train_index)} pictures in batches of {run.batch_size} one is alone, "
             f"and too small for BatchNorm to train on; give --imgsz {2 * stride} or another --batch-size"
         )
-
-
-def build_model(
-    options: Options, data: Data, device: torch.device, layout: dict[str, Any] | None = None
-) -> models.Detector:
-    """The network on its device: seeded, weights transferred, anchors fitted, layers frozen.
-
-    With the `layout` of a checkpoint it is the one to resume, whose weights and anchors will be put back.
-    """
-    run = options.run
-    torch.manual_seed(run.seed)
-    model = models.build(layout or run.cfg, classes=data.classes)
-    model.names = data.names
-    if run.weights and layout is None:
-        start_from(model, Path(run.weights))
-    if not run.noautoanchor and layout is None:
-        sizes = training_sizes(data.train_index, run.imgsz)
-        LOGGER.info(fit_anchors(model, sizes, anchor_t=options.hyp.anchor_t, seed=run.seed))
-    if run.freeze:
-        LOGGER.info(f"frozen: {models.freeze(model, run.freeze):,} values (--freeze)")
-        if not any(p.requires_grad for p in model.parameters()):
-            raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: nothing is left to train; freeze fewer layers")
-    LOGGER.info(models.describe(model, run.imgsz))
-    return model.to(device, memory_format=torch.channels_last)
-
-
-def start_from(model: models.Detector, path: Path) -> None:
-    """Copy what fits of a checkpoint's weights into the model, and say how much did."""
-    state = checkpoint.load_weights(path)
-    moved, total = models.transfer(model, state["ema"])
-    if moved < total / 10:
-        found = f"{moved} of {total} tensors fit"
-        raise UserError(f"--weights {path}: {found} {model.cfg}; give the --cfg it was trained with")
-    LOGGER.info(f"weights: {moved} of {total} tensors taken from {path}")
-
-
-def training_sizes(index: Index, size: int) -> np.ndarray:
-    """(N, 2) widths and heights of all boxes in pixels at the training size."""
-    scaled = index.shapes[:, ::-1] * (size / index.shapes.max(1, keepdims=True))
-    sizes = [index.labels[i][:, 3:5] * scaled[i] for i in range(len(index))]
-    return np.concatenate(sizes) if sizes else np.zeros((0, 2))
 
 
 def accumulation(options: Options) -> int:

@@ -12,7 +12,8 @@ import torch
 
 import schedulers
 from data.shared import Shared
-from training import build, folder, graphs
+from models.layout import largest_stride
+from training import build, folder, graphs, network
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.best import check_best
@@ -60,8 +61,12 @@ def assemble(
         only_deterministic()
     auto = run.batch_size == "auto"
     run.batch_size = 1 if auto else run.batch_size
-    data = build.load_data(options, device, render_sample=layout is None, shared=shared)
-    model = build.build_model(options, data, device, layout)
+    resumed = layout is not None
+    weights = None if resumed else network.starting_weights(options)
+    layout = layout if resumed else network.choose(options, weights)
+    stride = largest_stride(layout)
+    data = build.load_data(options, device, stride=stride, render_sample=not resumed, shared=shared)
+    model = network.build_model(options, data.names, data.train_index, device, layout, weights, resumed)
     accumulate = build.accumulation(options)
     optimizer = build.build_optimizer(options, model, accumulate)
     schedule = build.build_schedule(options, optimizer, data, accumulate)

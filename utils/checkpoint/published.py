@@ -38,7 +38,8 @@ def weights_of(archive: Archive, content: Any) -> dict[str, Any]:
     network = next((value for value in found if type(value) is inert.Inert), None)
     if network is None:
         raise archive.refused("it holds neither a run of this trainer nor a published network")
-    records = _Walk(archive).run(network)
+    walk = _Walk(archive)
+    records = walk.run(network)
     storages = {
         storage: torch.frombuffer(archive.storage(storage.key), dtype=storage.dtype)
         for storage in {record.storage for record in records.values()}
@@ -52,16 +53,32 @@ def weights_of(archive: Archive, content: Any) -> dict[str, Any]:
         classes = len(names)
     if len(names) != classes:
         names = tuple(f"class{i}" for i in range(classes))
-    return {"ema": ema, "classes": classes, "names": names, **_description(_state(network))}
+    return {"ema": ema, "classes": classes, "names": names, **_description(_state(network), walk.activations)}
 
 
-def _description(state: dict[Any, Any]) -> dict[str, Any]:
-    """What a network says of itself: plain values alone. {} where it says nothing that can be used."""
+def _description(state: dict[Any, Any], activations: set[str]) -> dict[str, Any]:
+    """What a network says of itself: plain values alone. {} where it says nothing that can be used.
+
+    `activations`: those its modules have. Versions before 6.2 did not say another one than SiLU in the description.
+    """
     described, file = state.get("yaml"), state.get("yaml_file")
     if type(described) is not dict or not _is_plain(described):
         return {}
-    named = type(file) is str and re.fullmatch(r"[\w.-]{1,100}\.ya?ml", file.replace("\\", "/").rsplit("/", 1)[-1], re.ASCII)
+    others = activations - {"SiLU", "Identity"}
+    if others and "activation" not in described:
+        if len(activations - {"Identity"}) > 1:
+            return {}
+        described = described | {"activation": f"nn.{others.pop()}"}
+    named = type(file) is str and re.fullmatch(
+        r"[\w.-]{1,100}\.ya?ml", file.replace("\\", "/").rsplit("/", 1)[-1], re.ASCII
+    )
     return {"described": described} | ({"network": Path(named[0]).stem} if named else {})
+
+
+def _activation(module: inert.Inert) -> str:
+    """`LeakyReLU(0.1)` of a note of such a module."""
+    kind, slope = module.name.rsplit(" ", 1)[-1].rsplit(".", 1)[-1], _state(module).get("negative_slope")
+    return f"{kind}({slope})" if type(slope) is float else kind
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -81,6 +98,7 @@ class _Walk:
         self.archive = archive
         self.entries = self.numbers = 0
         self.records: dict[str, inert.TensorRecord] = {}
+        self.activations: set[str] = set()
 
     def run(self, network: inert.Inert) -> dict[str, inert.TensorRecord]:
         self.visit(network, "", 0)
@@ -99,6 +117,8 @@ class _Walk:
                     self.add(f"{prefix}{name}", record)
         for name, child in self.entries_of(state, "_modules"):
             if type(child) is inert.Inert:
+                if name == "act":
+                    self.activations.add(_activation(child))
                 self.visit(child, f"{prefix}{name}.", depth + 1)
 
     def add(self, name: str, record: inert.TensorRecord) -> None:

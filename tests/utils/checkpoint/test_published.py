@@ -12,9 +12,10 @@ from torch import Tensor
 
 import models
 import val
+from models import yolov5_format
 from tests.golden import fill
 from tests.published import save_published
-from training.build import start_from
+from training.network import start_from
 from utils import checkpoint
 from utils.checkpoint import published
 from utils.errors import UserError
@@ -97,7 +98,7 @@ def test_starting_with_other_classes_leaves_out_the_head_alone(
     model = models.build("yolov5n", 2)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
     with caplog.at_level(logging.INFO, "anneal"):
-        start_from(model, file)
+        start_from(model, checkpoint.load_weights(file), str(file))
     kept = {name for name, value in model.state_dict().items() if torch.equal(value, fresh[name])}
     left_out = {f"model.24.m.{i}.{kind}" for i in range(3) for kind in ("weight", "bias")}
     assert {name for name in kept if "anchors" not in name} == left_out
@@ -122,7 +123,7 @@ def test_another_network_is_said(tmp_path: Path, state: dict[str, Tensor]) -> No
         val.load_detector(path)
     nothing = save_published(tmp_path / "none.pt", {"model.0.weight": torch.ones(7)}, names=NAMES)
     with pytest.raises(UserError, match="0 of 177 tensors fit yolov5n"):
-        start_from(models.build("yolov5n", 3), nothing)
+        start_from(models.build("yolov5n", 3), checkpoint.load_weights(nothing), str(nothing))
 
 
 def test_the_layout_before_zip_is_refused(tmp_path: Path) -> None:
@@ -164,3 +165,29 @@ def test_a_damaged_one_of_ours_falls_back_but_a_hostile_one_does_not(
     checkpoint.save(path, facts | {"version": 2})
     with pytest.raises(UserError, match="version 2, newer than the 1 this program reads; update the program"):
         checkpoint.load(path)
+
+
+def test_a_network_of_its_own_description(tmp_path: Path) -> None:
+    """Not one of the five sizes, with blocks of earlier versions: the network is that which its file describes."""
+    described = {
+        "nc": 3,
+        "anchors": [[10, 13, 16, 30], [30, 61, 62, 45]],
+        "activation": "nn.ReLU()",
+        "backbone": [[-1, 1, "Focus", [16, 3]], [-1, 1, "Conv", [16, 3, 2]], [-1, 2, "BottleneckCSP", [16]]],
+        "head": [[-1, 1, "Conv", [32, 3, 2]], [-1, 1, "SPP", [32, [3, 5]]], [[2, 4], 1, "Detect", ["nc", "anchors"]]],
+    }
+    ours = models.build(yolov5_format.translate("own", described), 3).eval()
+    state = {name: torch.rand_like(v) if v.is_floating_point() else v for name, v in ours.state_dict().items()}
+    scratch = {"model.5.anchor_grid": torch.ones(2, 1, 2, 1, 1, 2)}  # an entry that versions before 6 kept
+    path = save_published(
+        tmp_path / "p.pt", state | scratch, half=False, names=NAMES, yaml=described, yaml_file="models/own.yaml"
+    )
+    found = val.load_detector(path)
+    assert (found.cfg, found.max_stride, found.stride.tolist()) == ("own", 8, [4, 8])
+    ours.load_state_dict(state)
+    with torch.no_grad():
+        pictures = torch.rand(1, 3, 32, 32)
+        assert torch.equal(found(pictures)[0], ours(pictures)[0])
+    broken = save_published(tmp_path / "b.pt", state, yaml=described | {"head": [[-1, 1, "C9", []]]}, names=NAMES)
+    with pytest.raises(UserError, match=r"nor as it describes it .*unknown block 'C9'"):
+        val.load_detector(broken)
