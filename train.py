@@ -39,14 +39,14 @@ def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int
         resume = asked.run.resume
         with sigterm_as_interrupt():
             run = start.resume(asked, shared) if resume else start.new(asked, shared)
-            with folder.lock(run.folder), StopRequest() as stop_request, run.writer:
+            with folder.lock(run.folder), StopRequest() as stop_request, run.saver.writer:
                 if not resume:
                     folder.clear(run.folder)
                 log.setup(run.folder / "train.log")
                 fit(run, stop_request)
-        for error in run.save_errors.values():
+        for error in run.saver.errors.values():
             LOGGER.error(error)
-        return 1 if run.save_errors else 0
+        return 1 if run.saver.errors else 0
     except exit_codes.CAUSES as error:
         return exit_codes.exit_code_for(error, run, resume)
 

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = start.prepare(asked)
     times: dict[bool, list[list[float]]] = {True: [], False: []}
     waits = []
-    with tempfile.TemporaryDirectory() as folder, run.writer:
+    with tempfile.TemporaryDirectory() as folder, run.saver.writer:
         run.folder = Path(folder)
         (run.folder / "weights").mkdir()
         run.model.train()
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             waited, each = epoch(run, number, saving)
             times[saving].append(each)
             waits += [waited] if saving else []
-            run.writer.wait()
+            run.saver.writer.wait()
     figures = compared(waits, times[True], times[False])
     machine.write(OUT, figures, run.device)
     print(f"an epoch {figures['epoch_without_s']:.3f} s; saving costs {figures['cost']:+.1%} of it")

@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds = asked.run.epochs
         asked.run.epochs = rounds + 3  # with the one that warms up, the timed one and the traced one
         run = start.prepare(asked)
-        with tempfile.TemporaryDirectory() as folder, run.writer:
+        with tempfile.TemporaryDirectory() as folder, run.saver.writer:
             run.folder = Path(folder)
             (run.folder / "weights").mkdir()
             figures = measure(run, rounds, began, measuring.profile)

@@ -27,7 +27,7 @@ def check_best(run: Session) -> None:
     there = "cannot be read" if run.best.is_file() else "is not there"
     what = f"{run.best}: {f'holds epoch {held}' if held else there}, but epoch {place.best_epoch} was better"
     if (place.epoch, place.batch) == (place.best_epoch, 0):
-        run.pending_writes.keep(run.best, copy.deepcopy(run.weights()))
+        run.saver.pending_writes.keep(run.best, copy.deepcopy(run.weights()))
         LOGGER.warning(f"{what}; the next save writes its weights")
     else:
         LOGGER.warning(f"{what}, whose weights are lost; the next better epoch's will be kept")
@@ -38,9 +38,9 @@ def best_weights(run: Session) -> dict[str, Any] | None:
 
     Of another epoch where those were lost. None without, which is said where it should be there.
     """
-    run.writer.wait()
-    if run.best in run.pending_writes.copies:
-        return run.pending_writes.copies[run.best]
+    run.saver.writer.wait()
+    if run.best in run.saver.pending_writes.copies:
+        return run.saver.pending_writes.copies[run.best]
     if run.options.run.nosave or not run.progress.best_epoch:
         return None
     try:

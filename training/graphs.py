@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data.batch import Batch
-from training.memory import LastStep
+from training.last_step import LastStep
 from training.options import Options
 from training.session import Session
 from utils.errors import UserError
@@ -71,7 +71,7 @@ class Graphs:
         The recordings take turns in the memory of the first: none needs what it left there once its terms are read.
         """
         run = self.run
-        run.writer.wait()  # nothing else is to use the device meanwhile
+        run.saver.writer.wait()  # nothing else is to use the device meanwhile
         targets = batch.targets.new_empty((rows, 6))
         fill(targets, batch.targets)
         static = Batch(batch.images.clone(), targets, batch.indices.clone())

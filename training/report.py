@@ -40,7 +40,7 @@ class Report:
         self.cycles = CyclesCsv(run.folder / "cycles.csv")
         self.cycles.keep_until(run.progress.cycles + 1)
         self.rates = RateLog(run.folder / "lr.csv", run.progress.step, run.steps_before)
-        run.before_save = self.rates.flush
+        run.saver.before_save[run.folder / "lr.csv"] = self.rates.flush
         self.board = TensorBoard(run.folder, purge_step=run.progress.epoch)
 
     def start(self) -> None:
@@ -50,8 +50,8 @@ class Report:
             text = yaml.safe_dump(options[part], sort_keys=False, allow_unicode=True)
             path = self.folder / name
             write = partial(write_atomic, path, text)
-            if not run.attempt(path, write):
-                run.retry_at_save[path] = write
+            if not run.saver.attempt(path, write):
+                run.saver.retry_at_save[path] = write
         if run.range_test is not None:
             with spared(self.folder / "lr_find.*"):
                 write_csv(run.range_test, self.folder / "lr_find.csv")
@@ -108,7 +108,7 @@ class Report:
         row |= zip(("train/box_loss", "train/obj_loss", "train/cls_loss"), run.losses(), strict=True)
         row |= scores(metrics)
         row |= {f"x/lr{i}": lr for i, (lr, _) in enumerate(rates)}
-        run.attempt(self.results.path, lambda: self.results.append(row))
+        run.saver.attempt(self.results.path, lambda: self.results.append(row))
         momenta = {f"x/momentum{i}": m for i, (_, m) in enumerate(rates)}
         self.board.add_scalars({k: v for k, v in (row | momenta).items() if k != "epoch"}, number)
         losses = "  ".join(f"{n} {row[f'train/{n}_loss']:.4f}" for n in ("box", "obj", "cls"))
@@ -119,7 +119,7 @@ class Report:
         """One row of cycles.csv for the learning-rate cycle that ended with the step just done."""
         step = self.run.progress.step
         row = {"cycle": number, "step": step, "epoch": step / self.run.steps_per_epoch, **scores(metrics)}
-        self.run.attempt(self.cycles.path, lambda: self.cycles.append(row))
+        self.run.saver.attempt(self.cycles.path, lambda: self.cycles.append(row))
         found = "" if metrics is None else f"  mAP50 {metrics.map50:.4f}"
         LOGGER.info(f"cycle {number} ended at step {step}{found}  weights/cycle{number}.pt")
 

@@ -1,91 +1,29 @@
-"""A run in memory: everything it is made of, one optimizer step of it, and its state as plain values and tensors."""
+"""What a run does: the gradient of a batch, an optimizer step, the end of an epoch, and when to save."""
 
 from __future__ import annotations
 
-import datetime
-import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import models
-import schedulers
 from data.batch import Batch
-from models.loss import DetectionLoss
-from schedulers.range_test import RangeTest
-from training.build import Data
-from training.memory import LastStep
 from training.meter import LossMeter, NonFiniteLoss, all_finite
-from training.options import Options
-from training.pending_writes import PendingWrites
-from training.progress import Progress, progress_from_state
-from training.snapshots import Snapshot, Snapshots
-from training.writer import Writer
-from utils import checkpoint
+from training.run import Run
+from training.saver import Saver
 from utils.console.signals import Interrupted, StopRequest
-from utils.device import autocast, environment, grad_scaler, normalised
-from utils.ema import ModelEMA
+from utils.device import autocast, normalised
 from utils.memory import MemoryErrors
 from utils.metrics import Metrics
 
-LOGGER = logging.getLogger("anneal")
 
-
-@dataclass
-class Session:
-    """One training run. `train.fit` drives it; `training.start` builds it, new or from a checkpoint."""
-
-    options: Options
-    folder: Path
-    data: Data
-    device: torch.device
-    dtype: torch.dtype
-    model: models.Detector
-    criterion: DetectionLoss
-    optimizer: torch.optim.Optimizer
-    schedule: schedulers.Schedule
-    accumulate: int
-    range_test: RangeTest | None = None  # what --lr0 find saw
+class Session(Run):
+    """One training run at work; `train.fit` drives it."""
 
     def __post_init__(self) -> None:
-        self.ema = ModelEMA(self.model)
-        self.scaler = grad_scaler(self.device, self.dtype)
-        self.meter = LossMeter(self.device)
-        self.progress = Progress()
-        self.steps_before = 0  # when it was taken up, before another batch size counts them anew
-        self.last_step = LastStep(self.model)
-        self.save_errors: dict[Path, str] = {}  # files that could not be written since they last could
-        self.before_save: Callable[[], None] = lambda: None
-        self.retry_at_save: dict[Path, Callable[[], None]] = {}  # what else to try again at the next save
-        self.writer = Writer()
-        self.snapshots = Snapshots()
-        self.pending_writes = PendingWrites()
-
-    @property
-    def epochs(self) -> int:
-        return self.options.run.epochs
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.schedule.policy.steps_per_epoch
-
-    @property
-    def at_once(self) -> int:
-        """Pictures a forward pass: a batch, or as many as memory has been found to hold."""
-        return self.progress.at_once or self.options.run.batch_size
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "weights" / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "weights" / "best.pt"
+        super().__post_init__()
+        self.saver = Saver()
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Images (B, 3, H, W) uint8 to the three heads (B, 3, h, w, 5 + classes), in the run's number format."""
@@ -171,67 +109,6 @@ class Session:
         if stop_request.stop:
             raise Interrupted(stop_request.stop)
 
-    def rates(self) -> list[tuple[float, float]]:
-        """(lr, momentum) of each group as the last step used them."""
-        return self.schedule.values(max(self.progress.step - 1, 0))
-
-    # -- state -----------------------------------------------------------------------------------------------------
-
-    def identity(self) -> dict[str, Any]:
-        """What is needed to use the weights: the layout, the classes, the size, where they come from."""
-        dataset = self.data.dataset
-        return {
-            "layout": self.model.layout,
-            "classes": self.model.classes,
-            "names": list(self.data.names),
-            "imgsz": self.options.run.imgsz,
-            "data": str(dataset.file),
-            "sample": dataset.sample,
-            "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        }
-
-    def weights(self) -> dict[str, Any]:
-        """The EMA weights and what is needed to use them: best.pt and its kin."""
-        at = {"epoch": self.progress.epoch, "step": self.progress.step}
-        return {"kind": "weights", **self.identity(), **at, "ema": self.ema.model.state_dict()}
-
-    def state(self) -> dict[str, Any]:
-        """Everything the run is: last.pt."""
-        return {
-            "kind": "run",
-            **self.identity(),
-            **asdict(self.progress),
-            "model": self.model.state_dict(),
-            "ema": self.ema.model.state_dict(),
-            "ema_updates": self.ema.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "meter": self.meter.state_dict(),
-            "schedule": schedulers.facts(self.schedule),
-            "options": self.options.to_dict(),
-            "plugins": list(self.options.run.plugin),
-            "environment": environment(self.device) | {"dtype": str(self.dtype).removeprefix("torch.")},
-            "fingerprint": self.fingerprint(),
-        }
-
-    def fingerprint(self) -> dict[str, str]:
-        """Digests of the pictures and labels trained on and validated on."""
-        return {"train": self.data.train_index.fingerprint, "val": self.data.val.index.fingerprint}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Put a state of `state()` back in place."""
-        self.model.load_state_dict(state["model"])
-        self.ema.model.load_state_dict(state["ema"])
-        self.ema.updates = state["ema_updates"]
-        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
-            group["weight_decay"] = decay  # scaled to the batch, which may have changed
-        self.scaler.load_state_dict(state["scaler"])
-        self.meter.load_state_dict(state["meter"])
-        self.progress = progress_from_state(state)
-        self.steps_before = self.progress.step
-
     def losses(self) -> list[float]:
         """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""
         try:
@@ -247,7 +124,7 @@ class Session:
 
     def last_good(self) -> str:
         """What there is to go on from, once all that was to be saved is."""
-        self.writer.wait()
+        self.saver.writer.wait()
         return f"the last good checkpoint is {self.last}" if self.last.is_file() else "no checkpoint was written yet"
 
     def _diverged(self, what: str) -> NonFiniteLoss:
@@ -258,38 +135,6 @@ class Session:
         self.write({self.last: self.state()})
 
     def write(self, files: dict[Path, dict[str, Any]]) -> None:
-        """Write checkpoints of the run as it is now, if all is finite: copied at once, then written aside, in order.
-
-        A disk that refuses is said, and tried again at the next save; training goes on.
-        """
+        """Write checkpoints of the run as it is now, if all is finite: copied at once, written meanwhile."""
         self.check()
-        copies = {path: self.snapshots.take(state) for path, state in files.items()}
-        if copies:
-            self.writer.submit(partial(self._write, copies))
-
-    def _write(self, copies: dict[Path, Snapshot]) -> None:
-        self.attempt(self.folder / "lr.csv", self.before_save)
-        self.retry_at_save = {
-            path: write for path, write in self.retry_at_save.items() if not self.attempt(path, write)
-        }
-        waiting = {path: copy for path, copy in self.pending_writes.take().items() if path not in copies}
-        for copy in copies.values():
-            copy.settle()
-        fresh = {path: copy.value for path, copy in copies.items()}
-        for path, state in (waiting | fresh).items():  # in order: no last.pt names a best epoch before it is there
-            if self.attempt(path, partial(checkpoint.save, path, state, keep_previous=path == self.last)):
-                if path in copies:  # the others' memory is their own
-                    self.snapshots.give_back(copies[path])
-            elif (lost := self.pending_writes.keep(path, state)) is not None:
-                LOGGER.warning(f"{lost}: given up, since newer files wait for the disk too")
-
-    def attempt(self, path: Path, write: Callable[[], None]) -> bool:
-        """Write a file: whether the disk took it. If not, that is said and remembered until it does."""
-        try:
-            write()
-            self.save_errors.pop(path, None)
-            return True
-        except OSError as error:
-            self.save_errors[path] = f"{path}: could not be saved ({error.strerror or error})"
-            LOGGER.warning(f"{self.save_errors[path]}; training goes on and tries again at the next save")
-            return False
+        self.saver.save(files, generations=self.last)

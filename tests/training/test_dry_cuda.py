@@ -106,14 +106,14 @@ def test_a_copy_to_be_saved_waits_for_nothing(runs: Runs) -> None:
         state, places = run.state(), []
         for _ in range(2):
             with dry.nothing_waits():
-                copy = run.snapshots.take(state)
+                copy = run.saver.snapshots.take(state)
             assert {value.device.type for value in copy.value["ema"].values()} == {"cpu"}
             sent = [pack for pack in copy.packs if pack.source is not None]
             assert sent
             places.append([pack.flat.data_ptr() for pack in sent])
             copy.settle()
             assert all(pack.source is None for pack in copy.packs)
-            run.snapshots.give_back(copy)
+            run.saver.snapshots.give_back(copy)
     assert places[0] == places[1]
 
 
@@ -156,7 +156,7 @@ def test_a_run_of_a_cpu_goes_on_on_a_gpu(runs: Runs, monkeypatch: pytest.MonkeyP
             at_step(patch, 2, kill)
             with pytest.raises(Killed):
                 train.fit(run, StopRequest())
-        run.writer.wait()
+        run.saver.writer.wait()
         with DryCuda() as dry:
             words = ["--resume", str(run.folder), "--device", "cuda"]
             resumed = start.resume(options.parse(words, "train.py", "")[0])

@@ -34,7 +34,7 @@ def killed(runs: Runs, patch: pytest.MonkeyPatch, capsys, epoch: int) -> Path:
 
     def save_and_die(run: Session) -> None:
         run.save()
-        run.writer.wait()
+        run.saver.writer.wait()
         kill(run)
 
     with patch.context() as context:
@@ -71,7 +71,7 @@ def test_weights_that_last_pt_still_holds_are_written_again(whole: Path, runs: R
 
     def end_epoch(self: Session, *found: object) -> None:
         plain(self, *found)
-        self.writer.wait()
+        self.saver.writer.wait()
         raise Killed
 
     plain = Session.end_epoch

@@ -193,8 +193,8 @@ def test_a_resume_keeps_the_parts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -
     resumed = start.resume(options.parse(["--resume", str(folder)], "train.py", "")[0])
     assert resumed.at_once == 2
     train.fit(resumed, StopRequest())
-    resumed.writer.wait()
-    whole.writer.wait()
+    resumed.saver.writer.wait()
+    whole.saver.writer.wait()
     assert_identical(whole.folder, folder, but=(".options.run.name",))
 
 

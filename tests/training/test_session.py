@@ -124,11 +124,11 @@ def test_what_the_disk_refuses_is_remembered_until_it_takes_it(make, capsys) -> 
     def refuse() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    run.attempt(path, refuse)
-    run.attempt(run.folder / "other", lambda: None)
-    assert run.save_errors == {path: f"{path}: could not be saved (No space left on device)"}
-    run.attempt(path, lambda: None)
-    assert not run.save_errors
+    run.saver.attempt(path, refuse)
+    run.saver.attempt(run.folder / "other", lambda: None)
+    assert run.saver.errors == {path: f"{path}: could not be saved (No space left on device)"}
+    run.saver.attempt(path, lambda: None)
+    assert not run.saver.errors
 
 
 def refuse_at_first(patch: pytest.MonkeyPatch, times: dict[str, int]) -> list[str]:
@@ -150,15 +150,15 @@ def test_a_best_epoch_that_the_disk_refused_once_is_there_in_the_end(make, monke
     flags = "--single-cls --save-period 2 --warmup-epochs 0.5"
     plain = make(flags, epochs=3)
     train.fit(plain, StopRequest())
-    plain.writer.wait()
+    plain.saver.writer.wait()
     seen = refuse_at_first(monkeypatch, {"best.pt": 1, "epoch2.pt": 1})
     run = make(flags, epochs=3)
     train.fit(run, StopRequest())
-    run.writer.wait()
+    run.saver.writer.wait()
     assert "best.pt" in seen
     assert seen.count("epoch2.pt") == 2
-    assert not run.save_errors
-    assert not run.pending_writes.copies
+    assert not run.saver.errors
+    assert not run.saver.pending_writes.copies
     for name in ("best.pt", "epoch2.pt"):
         one, two = (checkpoint.load(r.folder / "weights" / name) for r in (plain, run))
         assert not differences(one, two), name
@@ -172,16 +172,16 @@ def test_settings_that_the_disk_refused_are_written_at_the_next_save(make) -> No
     Report(run).start()
     for _ in range(2):
         run.save()
-        run.writer.wait()
-        assert set(run.save_errors) == {in_the_way}
+        run.saver.writer.wait()
+        assert set(run.saver.errors) == {in_the_way}
     in_the_way.rmdir()
     run.save()
-    run.writer.wait()
-    assert not run.save_errors
+    run.saver.writer.wait()
+    assert not run.saver.errors
     assert in_the_way.read_text() == (plain.folder / "opt.yaml").read_text()
     written = in_the_way.stat().st_mtime_ns
     run.save()
-    run.writer.wait()
+    run.saver.writer.wait()
     assert in_the_way.stat().st_mtime_ns == written
 
 
@@ -212,6 +212,6 @@ def test_a_disk_that_stays_full_does_not_fill_the_memory(make, monkeypatch) -> N
     refuse_at_first(monkeypatch, dict.fromkeys((*names, "best.pt"), 1000))
     for path in (run.best, *(run.last.with_name(name) for name in names)):
         run.write({path: run.weights()})
-    run.writer.wait()
-    assert [path.name for path in run.pending_writes.copies] == ["best.pt", *names[-MOST:]]
-    assert len(run.save_errors) == len(names) + 1  # what was given up is an error in the end too
+    run.saver.writer.wait()
+    assert [path.name for path in run.saver.pending_writes.copies] == ["best.pt", *names[-MOST:]]
+    assert len(run.saver.errors) == len(names) + 1  # what was given up is an error in the end too

@@ -1,0 +1,127 @@
+"""What a run is: its model, optimizer, data and place, and these as the plain values and tensors that are saved."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+import schedulers
+from models.loss import DetectionLoss
+from schedulers.range_test import RangeTest
+from training.build import Data
+from training.last_step import LastStep
+from training.meter import LossMeter
+from training.options import Options
+from training.progress import Progress, progress_from_state
+from utils.device import environment, grad_scaler
+from utils.ema import ModelEMA
+
+
+@dataclass
+class Run:
+    """Everything a training run is made of. `training.start` builds it, new or from a checkpoint."""
+
+    options: Options
+    folder: Path
+    data: Data
+    device: torch.device
+    dtype: torch.dtype
+    model: models.Detector
+    criterion: DetectionLoss
+    optimizer: torch.optim.Optimizer
+    schedule: schedulers.Schedule
+    accumulate: int
+    range_test: RangeTest | None = None  # what --lr0 find saw
+
+    def __post_init__(self) -> None:
+        self.ema = ModelEMA(self.model)
+        self.scaler = grad_scaler(self.device, self.dtype)
+        self.meter = LossMeter(self.device)
+        self.progress = Progress()
+        self.steps_before = 0  # when it was taken up, before another batch size counts them anew
+        self.last_step = LastStep(self.model)
+
+    @property
+    def epochs(self) -> int:
+        return self.options.run.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.schedule.policy.steps_per_epoch
+
+    @property
+    def at_once(self) -> int:
+        """Pictures a forward pass: a batch, or as many as memory has been found to hold."""
+        return self.progress.at_once or self.options.run.batch_size
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "weights" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "weights" / "best.pt"
+
+    def rates(self) -> list[tuple[float, float]]:
+        """(lr, momentum) of each group as the last step used them."""
+        return self.schedule.values(max(self.progress.step - 1, 0))
+
+    def identity(self) -> dict[str, Any]:
+        """What is needed to use the weights: the layout, the classes, the size, where they come from."""
+        dataset = self.data.dataset
+        return {
+            "layout": self.model.layout,
+            "classes": self.model.classes,
+            "names": list(self.data.names),
+            "imgsz": self.options.run.imgsz,
+            "data": str(dataset.file),
+            "sample": dataset.sample,
+            "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+
+    def weights(self) -> dict[str, Any]:
+        """The EMA weights and what is needed to use them: best.pt and its kin."""
+        at = {"epoch": self.progress.epoch, "step": self.progress.step}
+        return {"kind": "weights", **self.identity(), **at, "ema": self.ema.model.state_dict()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything the run is: last.pt."""
+        return {
+            "kind": "run",
+            **self.identity(),
+            **asdict(self.progress),
+            "model": self.model.state_dict(),
+            "ema": self.ema.model.state_dict(),
+            "ema_updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "meter": self.meter.state_dict(),
+            "schedule": schedulers.facts(self.schedule),
+            "options": self.options.to_dict(),
+            "plugins": list(self.options.run.plugin),
+            "environment": environment(self.device) | {"dtype": str(self.dtype).removeprefix("torch.")},
+            "fingerprint": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of the pictures and labels trained on and validated on."""
+        return {"train": self.data.train_index.fingerprint, "val": self.data.val.index.fingerprint}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a state of `state()` back in place."""
+        self.model.load_state_dict(state["model"])
+        self.ema.model.load_state_dict(state["ema"])
+        self.ema.updates = state["ema_updates"]
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay  # scaled to the batch, which may have changed
+        self.scaler.load_state_dict(state["scaler"])
+        self.meter.load_state_dict(state["meter"])
+        self.progress = progress_from_state(state)
+        self.steps_before = self.progress.step
