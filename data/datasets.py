@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from utils.errors import UserError, nearest
 
 LOGGER = logging.getLogger("anneal")
 KEYS = ("path", "train", "val", "test", "names", "nc", "sample", "download")
-# What data set sites add for their own use: allowed, and of no meaning here.
-FOREIGN_KEYS = ("author", "date", "description", "license", "links", "roboflow", "task", "url", "version")
+OTHER_SPLITS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
+NEAR = 0.8  # likeness from which an unknown key is a misspelt one of ours, and not a key of another tool
 SAMPLES = ("faces",)
 PACKAGE = Path(__file__).resolve().parent
 
@@ -52,7 +54,7 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
     wrong keys.
     """
     file = _find(data)
-    content = load_yaml(file)
+    content = load_yaml(file, as_written="names")
     _check_keys(file, content)
     names = _names(file, content)
     root = _root(file, content)
@@ -83,35 +85,47 @@ def _find(data: str | Path) -> Path:
 
 def _check_keys(file: Path, content: dict[Any, Any]) -> None:
     for key in content:
-        if key not in (*KEYS, *FOREIGN_KEYS):
+        if key not in KEYS and difflib.get_close_matches(str(key).lower(), KEYS, n=1, cutoff=NEAR):
             raise UserError(f"{place(file, key)}: unknown key '{key}'; {nearest(str(key), KEYS)}")
     for key in ("train", "val", "names"):
         if content.get(key) in (None, "", [], {}):
-            raise UserError(f"{file}: no '{key}'; add a line '{key}: ...' (see data/mask.yaml)")
+            other = next((name for name in content if OTHER_SPLITS.get(name) == key), None)
+            remedy = f"rename '{other}' to '{key}'" if other else f"add a line '{key}: ...' (see data/mask.yaml)"
+            raise UserError(f"{file}: no '{key}'; {remedy}")
     if content.get("download"):
         LOGGER.warning("%s: 'download' is ignored: nothing that a data file says is run.", place(file, "download"))
-    foreign = [key for key in content if key in FOREIGN_KEYS]
+    foreign = [str(key) for key in content if key not in KEYS]
     if foreign:
-        LOGGER.info("%s: of no meaning here, ignored: %s", file, ", ".join(foreign))
+        LOGGER.warning("%s: keys of other tools, ignored: %s", file, one_line(", ".join(foreign))[:300])
 
 
 def _names(file: Path, content: dict[Any, Any]) -> tuple[str, ...]:
     names, where = content["names"], place(file, "names")
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))) or any(isinstance(key, bool) for key in names):
+        numbered = {_whole(key): name for key, name in names.items()}
+        if set(numbered) != set(range(len(names))):
             raise UserError(f"{where}: the keys of 'names' must be 0 to {len(names) - 1}; number them without gaps")
-        names = [names[i] for i in range(len(names))]
+        names = [numbered[i] for i in range(len(names))]
     if not isinstance(names, list):
         raise UserError(f"{where}: 'names' must be a list, or a mapping from class number to name")
     for i, name in enumerate(names):
-        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+        if not isinstance(name, str) or not name.strip():
             raise UserError(f"{where}: name {i} is {name!r}, not text; put it in quotes")
-        if one_line(str(name)) != str(name):
-            raise UserError(f"{where}: name {i} is {str(name)[:80]!r}, which cannot be printed in a line; rename it")
+        if one_line(name) != name:
+            raise UserError(f"{where}: name {i} is {name[:80]!r}, which cannot be printed in a line; rename it")
     nc = content.get("nc", len(names))
-    if isinstance(nc, bool) or nc != len(names):
-        raise UserError(f"{place(file, 'nc')}: nc is {nc}, but there are {len(names)} names; correct one, or remove nc")
-    return tuple(str(name) for name in names)
+    if _whole(nc) != len(names):
+        there = "there is 1 name" if len(names) == 1 else f"there are {len(names)} names"
+        raise UserError(f"{place(file, 'nc')}: nc is {nc}, but {there}; correct one, or remove nc")
+    return tuple(names)
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number by its value: 2, "2" and 2.0 are one; None for anything else."""
+    try:
+        return int(value) if not isinstance(value, bool) and float(value) == int(value) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _root(file: Path, content: dict[Any, Any]) -> Path:
@@ -126,7 +140,20 @@ def _root(file: Path, content: dict[Any, Any]) -> Path:
     roots = [_absolute(base / os.path.expanduser(path)) for base in bases]
     first = str(_entries(content, "train")[0])
     holding = [root for root in roots if os.path.exists(root / first)]
-    return (holding + [root for root in roots if os.path.exists(root)] + roots)[0]
+    existing = [root for root in roots if os.path.exists(root)]
+    if path and not holding and not existing and "sample" not in content:
+        beside = (file.parent / re.split(r"[\\/]+", path.rstrip("\\/"))[-1], file.parent)  # the same set, brought here
+        here = next((_absolute(base) for base in beside if _holds(base, content)), None)
+        if here is not None:
+            LOGGER.warning("%s: 'path' %s does not exist; using %s", place(file, "path"), one_line(path), here)
+            return here
+    return (holding + existing + roots)[0]
+
+
+def _holds(root: Path, content: dict[Any, Any]) -> bool:
+    """Whether every training and validation source lies below `root`."""
+    entries = [entry for key in ("train", "val") for entry in _entries(content, key)]
+    return all(isinstance(entry, str) and entry and os.path.exists(root / entry) for entry in entries)
 
 
 def _sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, must_exist: bool) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from utils.errors import UserError
 
 MAX_LIST_BYTES = 512 << 20
 _FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".psd")  # pictures, but not ours
+# what lies beside pictures and is none: labels, lists, descriptions, caches
+_COMPANIONS = ("", ".cache", ".csv", ".data", ".db", ".ini", ".json", ".md", ".names", ".npy", ".npz", ".txt", ".xml")
+_COMPANIONS += (".yaml", ".yml")
 _IMAGES, _LABELS = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
 
 
@@ -36,6 +40,7 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
     """
     found = Found()
     files: set[str] = set()
+    unknown: Counter[str] = Counter()
     for source in sources:
         if source.is_dir():
             candidates = _walk(str(source))
@@ -50,6 +55,11 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
                 files.add(os.path.abspath(path))
             elif suffix in _FOREIGN:
                 found.skip(f"{path}: {suffix} pictures are not read, skipped; convert it to JPEG or PNG")
+            elif suffix not in _COMPANIONS:
+                unknown[suffix] += 1
+    for suffix, count in sorted(unknown.items()):
+        files_of = "1 file" if count == 1 else f"{count:,} files"
+        found.messages.append(f"{files_of} with the suffix {suffix} passed over: not a kind of picture that is read")
     found.files = sorted(files)
     return found
 

@@ -19,7 +19,7 @@ from data import cache as disk
 from data.files import find_pictures, label_candidates
 from data.labels import MAX_BYTES as LABEL_BYTES
 from data.labels import parse_labels
-from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
+from data.pictures import SUFFIXES, BadPictureError, check_picture, lacks_end, read_picture
 from data.report import IndexReport
 from utils.console.log import one_line, progress
 from utils.errors import UserError
@@ -162,12 +162,16 @@ class _Reader:
             known = self.known.get(self.names[i])
             if known is not None and (self.old.stats[known] == state).all():
                 return self.old[known], False
-            shape = check_picture(read_picture(self.files[i]))
+            picture = read_picture(self.files[i])
+            shape = check_picture(picture)
         except OSError as error:
             return _broken((*_NONE, *label_stat), f"cannot be read ({error.strerror}); check its permissions"), True
         except BadPictureError as error:
             return _broken(state, str(error)), True
-        return self._labelled(state, shape, label), True
+        record = self._labelled(state, shape, label)
+        if lacks_end(picture):
+            record.notes.insert(0, (-1, "its end marker is missing, but every row is there: used; save it anew"))
+        return record, True
 
     def _labelled(self, state: tuple[int, int, int, int], shape: tuple[int, int], label: str) -> disk.Record:
         if not label:

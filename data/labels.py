@@ -29,9 +29,10 @@ class Parsed:
 def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parsed:
     """Rows of a label file. Bad ones are left out with a note; nothing is raised.
 
-    A row is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which becomes its box. Coordinates are
-    in [0, 1]. A box whose edge leaves the picture is clipped; a repeated row is dropped. With `single_class` every
-    class becomes 0 and none is unknown.
+    A row is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon or a turned box, which becomes the upright
+    box around it. `class cx cy w h score [track]`, as detectors write it, is the box, with a note. Coordinates are in
+    [0, 1]. What leaves the picture is clipped; a repeated row is dropped. With `single_class` every class becomes 0
+    and none is unknown.
     """
     parsed = Parsed(np.zeros((0, 5), np.float32))
     if len(data) > MAX_BYTES or b"\0" in data:
@@ -42,7 +43,7 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
     table, lines, boxed = _numbers(data.removeprefix(b"\xef\xbb\xbf"), parsed)
     if not len(table):
         return parsed
-    faults = _faults(table, classes, single_class)
+    faults = _faults(table, boxed, classes, single_class)
     bad = faults.any(0)
     for row in np.nonzero(bad)[0]:  # the first fault of a row is the one told
         kind = int(faults[:, row].argmax())
@@ -73,6 +74,10 @@ def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.nd
             parsed.skipped += 1
             parsed.notes.append((number, "not numbers, skipped; write 'class cx cy w h' with spaces between"))
             continue
+        if _is_detection(values):
+            reading = "as a box with a score" + (" and a track, not as three corners" if len(values) == 7 else "")
+            parsed.notes.append((number, f"{len(values)} columns read {reading}; write 'class cx cy w h'"))
+            values = values[:5]
         polygon = len(values) >= 7 and len(values) % 2 == 1
         if polygon:
             values = [values[0], *_box(values[1::2], values[2::2])]
@@ -86,11 +91,17 @@ def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.nd
     return np.array(table, np.float64).reshape(-1, 5), np.array(lines, np.int64), np.array(boxed, bool)
 
 
+def _is_detection(values: list[float]) -> bool:
+    """Whether 6 or 7 columns can be a box, its score and the number of its track. A third corner is seldom whole."""
+    if len(values) not in (6, 7) or not all(0 <= value <= 1 for value in values[1:6]) or 0 in values[3:5]:
+        return False
+    return len(values) == 6 or (values[6] >= 0 and values[6] == np.floor(values[6]))
+
+
 def _box(x: list[float], y: list[float]) -> list[float]:
-    """The box cx, cy, w, h around a polygon; NaN where any of its corners is one or lies outside the picture."""
-    if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in (*x, *y)):
-        finite = np.isfinite([*x, *y]).all()
-        return [2.0 if finite else np.nan] * 4  # outside, or not finite: reported as any such row is
+    """The box cx, cy, w, h around a polygon; NaN where any of its corners is."""
+    if not np.isfinite([*x, *y]).all():
+        return [np.nan] * 4
     left, right, top, bottom = min(x), max(x), min(y), max(y)
     return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
 
@@ -98,13 +109,19 @@ def _box(x: list[float], y: list[float]) -> list[float]:
 _INFINITE, _CLASS, _UNKNOWN, _OUTSIDE, _EMPTY = range(5)
 
 
-def _faults(table: np.ndarray, classes: int, single_class: bool) -> np.ndarray:
-    """(5, k) bool: which rows have which fault, in the order of the constants above."""
+def _faults(table: np.ndarray, boxed: np.ndarray, classes: int, single_class: bool) -> np.ndarray:
+    """(5, k) bool: which rows have which fault, in the order of the constants above.
+
+    `boxed` (k,): rows that were polygons, whose corners may lie outside as far as those of a box of full size can.
+    """
     index, boxes = table[:, 0], table[:, 1:]
     with np.errstate(all="ignore"):
         whole = (index == np.floor(index)) & (index >= 0)
+        edges = np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), 1)
+        far = (edges < -0.5 - TOLERANCE).any(1) | (edges > 1.5 + TOLERANCE).any(1)
         outside = (boxes[:, :2] < -TOLERANCE).any(1) | (boxes > 1 + TOLERANCE).any(1)
-        edges = np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), 1).clip(0, 1)
+        outside = np.where(boxed, far | (edges[:, :2] >= 1).any(1) | (edges[:, 2:] <= 0).any(1), outside)
+        edges = edges.clip(0, 1)
         empty = ((edges[:, 2:] - edges[:, :2]).astype(np.float32) <= 0).any(1)
         unknown = np.zeros(len(table), bool) if single_class else index >= classes
     return np.stack([~np.isfinite(table).all(1), ~whole, unknown, outside, empty])

@@ -11,12 +11,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data.memory import available_bytes
 from utils.errors import UserError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-MAX_PIXELS = 89_000_000  # a header may promise more than memory holds; just under where Pillow begins to warn
+SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
+LARGE = 89_000_000  # pixels from which on a picture is held against the memory that is free
+NEED = 6  # bytes a pixel while a picture is decoded: two copies of it
+SHARE = 0.5  # of the free memory, which one picture may take
 MAX_BYTES = 1 << 30
 MIN_SIDE = 2
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"  # markers, which compressed data cannot hold
 _FAST = {"JPEG", "MPO", "PNG", "BMP", "WEBP"}  # what OpenCV reads as Pillow does, and faster
 _GREY16 = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
@@ -37,8 +41,8 @@ def read_picture(path: str | Path) -> bytes:
 def check_picture(data: bytes) -> tuple[int, int]:
     """(height, width) of an encoded picture after its EXIF rotation, having decoded it once, cheaply.
 
-    BadPictureError when it is empty, of an unknown format, truncated or corrupt, over 89 megapixels or under 2 on
-    a side.
+    BadPictureError when it is empty, of an unknown format, truncated or corrupt, larger than memory holds or under 2
+    on a side. A JPEG that has every row and lacks its end marker alone is sound; `lacks_end` tells.
     """
     with _open(data) as image:
         turned = _orientation(image) >= 5
@@ -49,10 +53,31 @@ def check_picture(data: bytes) -> tuple[int, int]:
             image.draft(
                 image.mode, (max(1, width // 8), max(1, height // 8))
             )  # a JPEG decodes to an eighth: a third of the time
-            _load(image)
+            if not (lacks_end(data) and is_whole(data)):
+                _load(image)
         else:
             _convert(image)
     return (width, height) if turned else (height, width)
+
+
+def lacks_end(data: bytes) -> bool:
+    """Whether this is a JPEG without its end marker, as where a transfer broke off."""
+    return data[:3] == b"\xff\xd8\xff" and _END not in data[max(data.rfind(_SCAN), 0) :]
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether a JPEG without its end marker has every row: then nothing that is put behind its data changes a pixel."""
+    fillers = (b"", b"\x5a\xc3\x96\x0f" * 4096)
+    first, second = (_decoded(data.rstrip(b"\xff") + filler + _END) for filler in fillers)
+    return first is not None and np.array_equal(first, second)
+
+
+def _decoded(data: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image)
+    except Exception:  # Pillow's readers raise almost anything on a broken file
+        return None
 
 
 def exif_orientation(data: bytes) -> int:
@@ -71,6 +96,8 @@ def decode(path: str | Path) -> np.ndarray:
         data = read_picture(path)
         with _open(data) as image:
             orientation = _orientation(image)
+            if lacks_end(data):
+                data = data.rstrip(b"\xff") + _END
             pixels = _fast(image, data)
             if pixels is None:
                 pixels = _convert(image)
@@ -84,15 +111,28 @@ def decode(path: str | Path) -> np.ndarray:
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise BadPictureError("empty file; restore the picture or remove it")
-    try:
-        image = Image.open(io.BytesIO(data))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPictureError(f"over {MAX_PIXELS:,} pixels; shrink it") from None
-    except Exception:  # Pillow's readers raise almost anything on a broken file
-        raise BadPictureError("not a picture in a known format; convert it to JPEG or PNG") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise BadPictureError(f"{image.width} x {image.height} is over {MAX_PIXELS:,} pixels; shrink it")
+    image = _identified(data)
+    if image is None:
+        raise BadPictureError("not a picture in a known format; convert it to JPEG or PNG")
+    pixels = image.width * image.height
+    if pixels > LARGE and NEED * pixels > SHARE * (free := available_bytes()):
+        need = f"takes {NEED * pixels / 1e9:.1f} GB to decode, and {free / 1e9:.1f} GB are free"
+        raise BadPictureError(f"{image.width} x {image.height} pixels: {need}; shrink it")
     return image
+
+
+def _identified(data: bytes) -> Image.Image | None:
+    """The picture, its header read, by whichever of Pillow's readers takes it; without the limit of Image.open."""
+    for load_readers in (Image.preinit, Image.init):
+        load_readers()
+        for form in Image.ID:
+            factory, accept = Image.OPEN[form]
+            try:
+                if accept is None or accept(data[:16]) is True:
+                    return factory(io.BytesIO(data), "")
+            except Exception:  # Pillow's readers raise almost anything on a broken file
+                continue
+    return None
 
 
 def _load(image: Image.Image) -> None:
@@ -108,7 +148,10 @@ def _fast(image: Image.Image, data: bytes) -> np.ndarray | None:
     noisy = image.format == "PNG" and "icc_profile" in image.info  # libpng comments on common colour profiles
     if image.format not in _FAST or image.mode not in {"RGB", "RGBA", "L", "P"} or noisy:
         return None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # larger than its own limits
+        return None
     if pixels is None or pixels.shape[:2] != (image.height, image.width):
         return None
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)

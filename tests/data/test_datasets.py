@@ -94,6 +94,10 @@ def test_looked_up_in_the_package(folder, monkeypatch):
         ("{0: a, 1: b}", ("a", "b")),
         ("{1: b, 0: a}", ("a", "b")),
         ("['no', 7]", ("no", "7")),
+        ("[007, 12:30, 1e3, 1_000, 0x1F, .5, +3]", ("007", "12:30", "1e3", "1_000", "0x1F", ".5", "+3")),
+        ("{0: 007, 1: '8'}", ("007", "8")),
+        ("{'1': b, '0': a}", ("a", "b")),
+        ("&n [1, *one]".replace("*one", "2"), ("1", "2")),
         ("[één hond, маска]", ("één hond", "маска")),
     ],
 )
@@ -115,7 +119,13 @@ def test_names(folder, names, expected):
         ({"names": "[yes, no]"}, ["name 0 is True, not text; put it in quotes"]),
         ({"names": r'[a, "b\e[31m"]'}, [r"a.yaml:4: name 1 is 'b\\x1b\[31m', which cannot be printed"]),
         ({"names": r'["a\nerror: b"]'}, ["cannot be printed in a line; rename it"]),
-        ({"names": "[a, ]\nnc: 2"}, ["a.yaml:5: nc is 2, but there are 1 names"]),
+        ({"names": "[a, ]\nnc: 2"}, ["a.yaml:5: nc is 2, but there is 1 name;"]),
+        ({"names": "[a, 2020-01-01]"}, ["name 1 is .*2020, 1, 1.*put it in quotes"]),
+        ({"names": "[a, ~]"}, ["name 1 is None, not text; put it in quotes"]),
+        ({"names": "{'0': a, '2': b}"}, ["must be 0 to 1"]),
+        ({"vals": "images/val"}, ["a.yaml:5: unknown key 'vals'; did you mean 'val'"]),
+        ({"Names": "[a]"}, ["a.yaml:5: unknown key 'Names'; did you mean 'names'"]),
+        ({"val": None, "valid": "images/val"}, ["no 'val'; rename 'valid' to 'val'"]),
         ({"nc": "two"}, ["a.yaml:5: nc is two"]),
         ({"trian": "images"}, ["a.yaml:5: unknown key 'trian'; did you mean 'train'"]),
         (
@@ -127,7 +137,7 @@ def test_names(folder, names, expected):
         ({"val": "{a: b}"}, ["a.yaml:3: 'val' holds"]),
         ({"val": "[3]"}, ["a.yaml:3: 'val' holds 3"]),
         ({"path": "3"}, ["a.yaml:1: 'path' is 3"]),
-        ({"path": "nowhere"}, ["nowhere/images/train, which does not exist"]),
+        ({"path": "nowhere", "train": "images/gone"}, ["nowhere/images/gone, which does not exist"]),
         ({"sample": "facess"}, ["a.yaml:5: sample 'facess' is unknown; did you mean 'faces'"]),
     ],
 )
@@ -141,7 +151,22 @@ def test_download_is_never_run(folder, caplog):
         load_dataset(write(folder / "a.yaml", download=command, roboflow="{project: x}", license="CC0"))
     assert not (folder / "canary").exists()
     assert "a.yaml:5: 'download' is ignored" in caplog.text
-    assert "ignored: roboflow, license" in caplog.text
+    assert "keys of other tools, ignored: roboflow, license" in caplog.text
+
+
+def test_keys_of_other_tools_are_one_warning(folder, caplog):
+    keys = {"colors": "[[1, 2, 3]]", "channels": "3", "train_labels": "x", "kpt_shape": "[17, 3]", "names_en": "[a]"}
+    assert load_dataset(write(folder / "a.yaml", **keys)).classes
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage().endswith("ignored: colors, channels, train_labels, kpt_shape, names_en")
+
+
+@pytest.mark.parametrize("path", ["/content/datasets/set", "C:\\\\data\\\\set", "gone/set"])
+@pytest.mark.parametrize("place", ["a.yaml", "set/a.yaml"])
+def test_the_path_of_another_machine(folder, caplog, path, place):
+    data = load_dataset(write(folder / place, path=f'"{path}"'))
+    assert data.train == (folder / "set" / "images" / "train",)
+    assert "does not exist; using" in caplog.text
 
 
 def test_the_sample_stands_in_for_a_missing_folder(folder, monkeypatch, caplog):

@@ -38,7 +38,7 @@ def test_empty_files_are_background(data):
     ("row", "word"),
     [
         ("0 0.5 0.5 0.2", "4 columns"),
-        ("0 0.5 0.5 0.2 0.2 0.9", "6 columns"),
+        ("0 0.5 0.5 0.2 1.2 0.9", "6 columns, skipped"),
         ("0 0.1 0.1 0.2 0.1 0.2 0.2 0.1", "8 columns"),
         ("0,0.5,0.5,0.2,0.2", "not numbers"),
         ("mask 0.5 0.5 0.2 0.2", "not numbers"),
@@ -52,7 +52,9 @@ def test_empty_files_are_background(data):
         ("0 320 240 64 64", "outside"),
         ("0 -0.1 0.5 0.2 0.2", "outside"),
         ("0 1e308 -1e308 1e308 0.2", "outside"),
-        ("0 0.1 0.1 1.2 0.1 0.2 0.2", "outside"),
+        ("0 0.1 0.1 1.6 0.1 0.2 0.2", "outside"),
+        ("0 320 240 330 240 330 250", "outside"),
+        ("0 1.1 0.1 1.4 0.1 1.2 0.2", "outside"),
         ("0 0.5 0.5 -0.2 0.2", "zero or less"),
         ("0 0.5 0.5 0.2 0", "zero or less"),
         ("0 0.1 0.1 0.1 0.2 0.1 0.3", "zero or less"),
@@ -85,6 +87,44 @@ def test_duplicates_are_dropped_once_each():
     assert parsed.duplicates == 2
     assert [line for line, _ in parsed.notes] == [3, 4]
     assert "line 1" in parsed.notes[0][1]
+
+
+@pytest.mark.parametrize(
+    ("row", "box"),
+    [
+        ("0 0.6 0.2 1.0021 0.2 1.0021 0.7 0.6 0.7", (0.8, 0.45, 0.4, 0.5)),
+        ("0 0.7 0.1 1.0371 0.15 1.03 0.5 0.69 0.45", (0.845, 0.3, 0.31, 0.4)),
+        ("0 -0.2 0.1 1.2 0.1 0.5 0.3", (0.5, 0.2, 1, 0.2)),
+    ],
+)
+def test_corners_outside_are_clipped_as_boxes_are(row, box):
+    parsed = parse_labels(f"{row}\n".encode(), 1)
+    np.testing.assert_allclose(parsed.rows, [[0, *box]], atol=1e-6)
+    assert (parsed.polygons, parsed.clipped, parsed.notes) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("0 0.5 0.5 0.2 0.3 0.9", "a score"),
+        ("0 0.5 0.5 0.2 0.3 0.9 17", "a track"),
+        ("0 0.5 0.5 0.2 0.3 0.9 1", "corners"),
+    ],
+)
+def test_detections_with_score_and_track_are_no_polygons(row, words):
+    parsed = parse_labels(f"{row}\n".encode(), 1)
+    np.testing.assert_allclose(parsed.rows, [[0, 0.5, 0.5, 0.2, 0.3]])
+    assert (parsed.polygons, parsed.skipped) == (0, 0)
+    ((line, note),) = parsed.notes
+    assert line == 1
+    assert "box with a score" in note
+    assert words in note
+
+
+def test_a_triangle_stays_a_polygon():
+    parsed = parse_labels(b"0 0.1 0.1 0.5 0.2 0.3 0.4\n", 1)
+    np.testing.assert_allclose(parsed.rows, [[0, 0.3, 0.25, 0.4, 0.3]], atol=1e-7)
+    assert (parsed.polygons, parsed.notes) == (1, [])
 
 
 def test_polygons_become_their_boxes():

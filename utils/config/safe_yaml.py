@@ -37,16 +37,19 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_yaml(path: str | Path) -> dict[Any, Any]:
+def load_yaml(path: str | Path, as_written: str = "") -> dict[Any, Any]:
     """The mapping in a YAML file; {} for an empty one.
 
-    Nothing in the file is executed: only plain values are read. UserError, naming file and line, for a file that is
-    missing, over 1 MiB, nested over 32 deep, over 100,000 values with its aliases written out, not YAML, with a
-    duplicate key, or not a mapping.
+    `as_written` is a top-level key below which numbers stay the text that stands there: 007, 1e3 and 12:30. Nothing in
+    the file is executed: only plain values are read. UserError, naming file and line, for a file that is missing, over
+    1 MiB, nested over 32 deep, over 100,000 values with its aliases written out, not YAML, with a duplicate key, or
+    not a mapping.
     """
     text = _read(Path(path))
     try:
         content = copy.deepcopy(_parsed(text))
+        if as_written and isinstance(content, dict) and as_written in content:
+            content[as_written] = _texts(text, as_written, content[as_written])
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else f"{path}"
@@ -64,6 +67,22 @@ def load_yaml(path: str | Path) -> dict[Any, Any]:
 def _parsed(text: str) -> Any:
     _check_bounds(text)
     return yaml.load(text, Loader=_Loader)
+
+
+def _texts(text: str, key: str, built: Any) -> Any:
+    """What was built of the value of a top-level key, its numbers as they are written."""
+    root = yaml.compose(text, Loader=_Loader)
+    return _written(next(value for name, value in root.value if name.value == key), built)
+
+
+def _written(node: yaml.Node, built: Any) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_written(below, value) for below, value in zip(node.value, built, strict=True)]
+    if isinstance(node, yaml.MappingNode) and len(node.value) == len(built):  # else it has merge keys
+        return {
+            name: _written(below, value) for (_, below), (name, value) in zip(node.value, built.items(), strict=True)
+        }
+    return node.value if isinstance(built, int | float) and not isinstance(built, bool) else built
 
 
 def place(path: str | Path, key: str) -> str:
