@@ -195,6 +195,7 @@ class Options:
     device: str = option("auto", "auto, cpu, mps, cuda:N")
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line", low=0)
     single_cls: bool = option(False, "all classes as one")
+    allow_background: bool = option(False, "use a data set in which no picture has a label file")
     verbose: bool = option(False, "a row for every class, however many there are")
     save_txt: bool = option(False, "write detections as label files")
     save_conf: bool = option(False, "with --save-txt: their scores too")
@@ -210,9 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, or 2 for a mistake."""
     log.setup()
     try:
-        (options,), given = config.parse(
-            [Options], argv, prog="val.py", description="Evaluate a checkpoint; see README.md.", refused=REFUSED
-        )
+        about = {"prog": "val.py", "description": "Evaluate a checkpoint; see README.md.", "refused": REFUSED}
+        (options,), given = config.parse([Options], argv, **about)
         _check_idle(options, given)
         run(options)
         return 0
@@ -282,7 +282,8 @@ def _load_data(options: Options, state: dict, model: nn.Module) -> tuple[Dataset
     if not sources:
         raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
     size = image_size(options.imgsz or state.get("imgsz") or 640, model.max_stride)
-    index = build_index(sources, dataset.classes, root=dataset.root, single_class=options.single_cls, desc=part)
+    given = {"single_class": options.single_cls, "allow_background": options.allow_background or part != options.task}
+    index = build_index(sources, dataset.classes, root=dataset.root, desc=part, **given)
     store = open_store(index, size, "none", next(model.parameters()).device, desc=part)
     shape = {"batch_size": options.batch_size, "size": size, "stride": model.max_stride}
     return dataset, ValLoader(index, store, workers=options.workers, **shape)

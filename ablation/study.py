@@ -73,8 +73,10 @@ class Study:
         dataset = load_dataset(self.definition.common.get("data", fields()["data"].default))
         seen = {}
         for part, sources in (("train", dataset.train), ("val", dataset.val)):
-            single = bool(self.definition.common.get("single_cls"))
-            index = build_index(sources, dataset.classes, root=dataset.root, single_class=single, desc=part)
+            common = self.definition.common
+            options = {"single_class": bool(common.get("single_cls"))}
+            options["allow_background"] = bool(common.get("allow_background"))
+            index = build_index(sources, dataset.classes, root=dataset.root, desc=part, **options)
             seen[part] = {"pictures": len(index), "fingerprint": index.fingerprint}
         if self.seen not in ({}, seen):
             changed = "the pictures or labels are not those the study began with"

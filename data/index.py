@@ -65,6 +65,7 @@ def build_index(
     root: Path,
     cache: bool = True,
     single_class: bool = False,
+    allow_background: bool = True,
     workers: int = 8,
     desc: str = "",
 ) -> Index:
@@ -72,7 +73,8 @@ def build_index(
 
     Broken pictures and rows are left out, reported in `report.messages` and, the first ten, in the log; no file of
     the user's is changed. With `cache` one file beside the first source keeps what was found; only files whose size
-    or time changed are read again. UserError where a source is missing or no picture is usable.
+    or time changed are read again. UserError where a source is missing, no picture is usable, or, unless
+    `allow_background`, no picture has a label file.
     """
     found = find_pictures([Path(source) for source in sources], root)
     files = found.files
@@ -90,8 +92,18 @@ def build_index(
         listing = ", ".join(one_line(str(source)) for source in sources)
         why = f"; the first of {len(report.messages)} faults: {report.messages[0]}" if report.messages else ""
         raise UserError(f"no usable pictures in {listing}{why}; give pictures ({', '.join(SUFFIXES)})")
+    if not allow_background and (records.stats[usable, 2] < 0).all():
+        _refuse_unlabelled(files, usable, desc)
     report.log(desc)
     return _assemble(files, names, records, usable, report)
+
+
+def _refuse_unlabelled(files: list[str], usable: np.ndarray, desc: str) -> None:
+    looked = " and ".join(one_line(path) for path in label_candidates(files[usable[0]]))
+    rule = "labels lie beside their picture, or in labels/ where it is in images/"
+    remedy = "put them there, or add --allow-background to use pictures without any"
+    prefix = f"{desc}: " if desc else ""
+    raise UserError(f"{prefix}no picture has a label file (looked for {looked}, ...); {rule}; {remedy}")
 
 
 def _relative(files: Sequence[str], root: str) -> list[str]:

@@ -223,7 +223,9 @@ def test_bad_label_rows(copied: Runs, capsys) -> None:
 
 def test_no_labels_at_all(copied: Runs, capsys) -> None:
     shutil.rmtree(copied.faces.parent / "faces" / "labels")
-    assert copied(epochs=1) == 0
+    assert copied(epochs=1) == 2
+    assert "error: train: no picture has a label file (looked for " in capsys.readouterr().out
+    assert copied(epochs=1, allow_background=True) == 0
     out = capsys.readouterr().out
     assert "warning: train: no labels at all: every picture is background" in out
     assert "11 pictures (11 without boxes), 0 boxes" in out

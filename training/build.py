@@ -74,7 +74,7 @@ def load_data(
     run.imgsz = image_size(run.imgsz, stride)
     dataset = load_dataset(run.data, render_sample)
     run.data = str(dataset.file)  # a resume may come from another folder
-    common = {"root": dataset.root, "single_class": run.single_cls}
+    common = {"root": dataset.root, "single_class": run.single_cls, "allow_background": run.allow_background}
     train_index = once(build_index, dataset.train, dataset.classes, desc="train", **common)
     val_index = once(build_index, dataset.val, dataset.classes, desc="val", **common)
     if run.batch_size > len(train_index):

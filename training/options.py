@@ -93,6 +93,7 @@ class RunOptions:
     rect: bool = option(False, "rectangular batches without mosaic")
     multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
     single_cls: bool = option(False, "all classes as one")
+    allow_background: bool = option(False, "use a data set in which no picture has a label file")
     freeze: list[int] = option([], "layers to freeze: N freezes the first N, several name them")
     noautoanchor: bool = option(False, "leave the anchors as the layout has them")
     patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")

@@ -180,7 +180,7 @@ def test_a_large_picture_is_a_matter_of_memory(tmp_path, monkeypatch, recwarn):
     assert check_picture(path.read_bytes()) == (14_000, 14_000)
     assert not recwarn.list
     monkeypatch.setattr(pictures, "available_bytes", lambda: 2 * 10**9)
-    with pytest.raises(BadPictureError, match="takes 1.2 GB to decode, and 2.0 GB are free; shrink it"):
+    with pytest.raises(BadPictureError, match=r"takes 1\.2 GB to decode, and 2\.0 GB are free; shrink it"):
         check_picture(path.read_bytes())
 
 
