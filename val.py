@@ -223,8 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _check_idle(options: Options, given: set[str]) -> None:
-    """Refuse flags that would do nothing."""
+def _check_idle(options: Options, given: set[str]) -> None:  # flags that would do nothing
     if options.save_conf and not options.save_txt:
         raise UserError("--save-conf goes with --save-txt alone; add that, or leave it out")
     for name in ("conf_thres", "iou_thres", "noplots", "verbose"):
