@@ -36,6 +36,7 @@ def fields() -> dict[str, dataclasses.Field]:
 
 
 def flag(name: str) -> str:
+    """The option as it is written on a command line: `lr_policy` is `--lr-policy`."""
     return "--" + name.replace("_", "-")
 
 

@@ -34,6 +34,7 @@ class Definition:
     common: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """What study.yaml holds."""
         return asdict(self)
 
     def override(self, lists: dict[str, list[Any]], common: dict[str, Any]) -> None:

@@ -67,6 +67,7 @@ class Entry:
 
     @property
     def verdict(self) -> str:
+        """The difference to the best cell in words."""
         return self.difference.verdict if self.difference else BEST
 
 
@@ -80,6 +81,7 @@ class Ranking:
 
     @property
     def best(self) -> Entry | None:
+        """The entry that the others are compared with; None before any run has finished."""
         return next((entry for entry in self.entries if entry.difference is None), None)
 
 

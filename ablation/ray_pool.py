@@ -27,6 +27,7 @@ class RayActor:
         self.lock, self.stopped = threading.Lock(), False
 
     def do(self, job: dict[str, Any]) -> dict[str, Any]:
+        """One job; returns its answer. A stop that came before the job interrupts it at once."""
         with self.lock:
             self.worker.begin(job)
             if self.stopped:
@@ -40,6 +41,7 @@ class RayActor:
             self.worker.interrupt()
 
     def close(self) -> None:
+        """End the worker process."""
         self.worker.close()
 
 
@@ -51,9 +53,11 @@ class RayWorker:
         self.pending: Any = None
 
     def begin(self, job: dict[str, Any]) -> None:
+        """Send a job to the actor; `pending` is the answer to come."""
         self.pending = self.actor.do.remote(job)
 
     def interrupt(self) -> None:
+        """Ask for a stop of the job; its answer says that it was stopped."""
         self.actor.interrupt.remote()
 
 

@@ -34,6 +34,7 @@ class Record:
 
     @property
     def lr0(self) -> float | None:
+        """The base rate that the run used, a found one too; None before its first checkpoint."""
         return self.facts["options"]["hyp"]["lr0"] if self.facts else None
 
     @property

@@ -27,9 +27,14 @@ class WorkerPool(Protocol):
 
     workers: list[Any]
 
-    def wait(self, busy: list[Any], seconds: float) -> list[tuple[Any, dict[str, Any]]]: ...
-    def keep(self, held: IO) -> None: ...
-    def close(self) -> None: ...
+    def wait(self, busy: list[Any], seconds: float) -> list[tuple[Any, dict[str, Any]]]:
+        """The workers of `busy` that have answered, with their answers, at the latest after so many seconds."""
+
+    def keep(self, held: IO) -> None:
+        """Keep the study's lock in every worker process, so that it is held until the last of them has ended."""
+
+    def close(self) -> None:
+        """End all workers."""
 
 
 @dataclass

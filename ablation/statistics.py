@@ -22,6 +22,7 @@ class Interval:
     high: float
 
     def holds(self, value: float) -> bool:
+        """Whether `value` lies in it."""
         return self.low <= value <= self.high
 
 

@@ -46,6 +46,7 @@ class Study:
         self._finished: dict[str, Record] = {}
 
     def folder_of(self, cell: Cell) -> Path:
+        """Where the cell's run lies, which may not exist yet."""
         return self.folder / "runs" / cell.name
 
     def record(self, cell: Cell) -> Record:

@@ -62,9 +62,14 @@ class Worker(Protocol):
 
     place: Placement
 
-    def begin(self, job: dict[str, Any]) -> None: ...
-    def interrupt(self) -> None: ...
-    def close(self) -> None: ...
+    def begin(self, job: dict[str, Any]) -> None:
+        """Start a job; its answer comes later, through the pool's `wait`."""
+
+    def interrupt(self) -> None:
+        """Ask for a stop: the run saves itself first."""
+
+    def close(self) -> None:
+        """End the worker."""
 
 
 class LocalWorker:
@@ -112,6 +117,7 @@ class LocalWorker:
 
     @property
     def output(self) -> IO:
+        """The worker's standard output, to be waited on together with others."""
         return self._process.stdout
 
     def answer(self) -> dict[str, Any]:
@@ -156,6 +162,7 @@ class LocalWorkerPool:
         return [(worker, worker.answer()) for worker in busy if worker.output in ready]
 
     def close(self) -> None:
+        """End every worker process."""
         for worker in self.workers:
             worker.close()
 

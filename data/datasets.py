@@ -42,6 +42,7 @@ class DatasetConfig:
 
     @property
     def classes(self) -> int:
+        """How many classes there are."""
         return len(self.names)
 
 

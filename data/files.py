@@ -28,6 +28,7 @@ class Found:
     skipped: int = 0
 
     def skip(self, message: str) -> None:
+        """Count a picture that cannot be used, and the reason."""
         self.messages.append(message)
         self.skipped += 1
 

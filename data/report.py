@@ -38,6 +38,7 @@ class IndexReport:
 
     @classmethod
     def of(cls, found: Found, records: Sequence[Record]) -> IndexReport:
+        """Add up what was found in every file: `records` in the order of `found.files`."""
         report = cls(messages=[one_line(message) for message in found.messages], skipped_pictures=found.skipped)
         for file, record in zip(found.files, records, strict=True):
             usable = record.shape[0] > 0

@@ -68,6 +68,7 @@ class Pen:
         self.picture, self.pose = picture, pose
 
     def fill(self, points: np.ndarray, colour: Colour) -> None:
+        """A filled polygon: (n, 2) points in head units."""
         cv2.fillPoly(self.picture, [self._fixed(points)], colour, cv2.LINE_AA, 4)
 
     def line(self, points: np.ndarray, colour: Colour, width: float) -> None:

@@ -71,6 +71,7 @@ class Sgdr(Policy):
         return (*self.restarts, self.total_steps)
 
     def cycle_epochs(self, step: int) -> float:
+        """Epochs of the cycle that `step` belongs to."""
         return self._cycles[bisect_right(self.restarts, step)][1] / self.steps_per_epoch
 
     def at(self, step: int) -> Point:

@@ -39,6 +39,7 @@ class Data:
 
     @property
     def classes(self) -> int:
+        """How many classes the network is built for: 1 with --single-cls."""
         return len(self.names)
 
 

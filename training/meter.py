@@ -44,9 +44,11 @@ class LossMeter:
         return (self.sums / max(self.pictures, 1)).tolist()
 
     def state_dict(self) -> dict:
+        """The sums so far, for a checkpoint inside an epoch."""
         return {"sums": self.sums.clone(), "pictures": self.pictures, "instances": self.instances}
 
     def load_state_dict(self, state: dict) -> None:
+        """Continue from what `state_dict` gave."""
         self.sums.copy_(state["sums"])
         self.pictures, self.instances = state["pictures"], state["instances"]
 

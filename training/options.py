@@ -156,10 +156,12 @@ class Options:
     given: set[str]
 
     def to_dict(self) -> dict[str, Any]:
+        """Both groups as plain values, for a checkpoint and for opt.yaml and hyp.yaml."""
         return {"run": dataclasses.asdict(self.run), "hyp": dataclasses.asdict(self.hyp)}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any], where: str) -> Options:
+        """The options as `to_dict` gave them. Raises UserError, naming `where`, for a key or value that is not ours."""
         run = config.from_mapping(RunOptions, saved["run"], where)
         hyp = dict(saved["hyp"])
         lr0 = hyp.pop("lr0", None)
@@ -204,6 +206,7 @@ def import_plugins(modules: Sequence[str]) -> None:
 
 
 def plugins_of(argv: Sequence[str] | None) -> list[str]:
+    """The modules after --plugin, read before the rest of the line so that their names are known in it."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--plugin", nargs="*", action="extend", default=[])
     return early.parse_known_args(argv)[0].plugin

@@ -48,10 +48,12 @@ class Run:
 
     @property
     def epochs(self) -> int:
+        """Epochs the run is to have in all."""
         return self.options.run.epochs
 
     @property
     def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch, its shorter last one included."""
         return self.schedule.policy.steps_per_epoch
 
     @property
@@ -61,10 +63,12 @@ class Run:
 
     @property
     def last(self) -> Path:
+        """Where everything the run is gets saved."""
         return self.folder / "weights" / "last.pt"
 
     @property
     def best(self) -> Path:
+        """Where the weights of the best epoch get saved."""
         return self.folder / "weights" / "best.pt"
 
     def rates(self) -> list[tuple[float, float]]:

@@ -28,6 +28,7 @@ class Pack:
 
     @property
     def kind_of_memory(self) -> tuple[torch.dtype, Layout, bool]:
+        """What a later copy must have in common to use this memory again."""
         return self.flat.dtype, self.layout, self.flat.is_pinned()
 
 

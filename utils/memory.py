@@ -32,7 +32,8 @@ class Divisible(Protocol):
     """A batch; `data.batch.Batch` is one."""
 
     def __len__(self) -> int: ...
-    def parts(self, size: int) -> list: ...
+    def parts(self, size: int) -> list:
+        """Batches of at most `size` pictures, in order."""
 
 
 def halved(pictures: int, where: str, remedy: str) -> int:
