@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from utils.console.signals import begin_imports, end_imports
 
@@ -19,11 +20,14 @@ import numpy as np
 import torch
 
 import exporters
-from data.store import image_size
+from data.datasets import load_dataset
+from data.index import build_index
+from data.loader import ValLoader
+from data.store import ImageStore, image_size
 from exporters.check import compare
 from exporters.formats import Export
 from exporters.pictures import batch_of, most_boxes, some_pictures
-from exporters.writing import write
+from exporters.writing import megabytes, write
 from models import Detector
 from models.load import load_ensemble
 from utils import config
@@ -31,6 +35,8 @@ from utils import device as devices
 from utils.config import option
 from utils.console import log
 from utils.errors import UserError
+from utils.metrics.speed import Speed
+from val import evaluate
 
 LOGGER = logging.getLogger("anneal")
 REFUSED = {
@@ -104,9 +110,12 @@ def run(options: Options) -> int:
     device = devices.select_device(options.device)
     detector, state = load_ensemble([options.weights], device)
     export = Export(detector, _metadata(options, detector, state, device), device, options.opset, options.simplify)
+    loader = _validation(options, export.metadata, state) if options.compare else None
     pictures = most_boxes(detector, some_pictures(options.data, state), export.metadata.size, device)
     wanted = [name for name in exporters.names() if name in options.include]
     passed = [name for name in wanted if _export(name, export, options, pictures)]
+    if loader is not None:
+        LOGGER.info(comparison(export, Path(options.weights), loader))
     return 0 if len(passed) == len(wanted) else 1
 
 
@@ -141,7 +150,7 @@ def _export(name: str, export: Export, options: Options, pictures: Sequence[np.n
         write(form, export, out)
         seconds = time.perf_counter() - clock
         exported = exporters.open_exported(out, export.device)
-        LOGGER.info(f"{name}: {out}, {exported.megabytes:.1f} MB, written in {seconds:.1f} s")
+        LOGGER.info(f"{name}: {out}, {megabytes(out):.1f} MB, written in {seconds:.1f} s")
         same = [_same(export, exported, pictures, batch, size) for batch, size in _tried(export.metadata)]
     except UserError as error:
         LOGGER.error(f"{name}: {error}")
@@ -151,6 +160,33 @@ def _export(name: str, export: Export, options: Options, pictures: Sequence[np.n
         return False
     export.made[name] = out
     return all(same)
+
+
+def _validation(options: Options, facts: exporters.Metadata, state: dict[str, Any]) -> ValLoader:
+    """The validation pictures as every format takes them: rectangles where sizes are free, else squares."""
+    dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
+    if dataset.classes != len(facts.names):
+        found = f"{dataset.classes} classes, but the checkpoint has {len(facts.names)}"
+        raise UserError(f"{dataset.file}: {found}; give the --data it was trained on")
+    if not facts.dynamic and facts.size[0] != facts.size[1]:
+        raise UserError("--compare takes files of one side, or --dynamic ones; give --imgsz one number")
+    index = build_index(dataset.val, dataset.classes, root=dataset.root, desc="val")
+    store, size = ImageStore(index, max(facts.size), "auto", desc="val"), max(facts.size)
+    return ValLoader(index, store, batch_size=facts.batch, size=size, stride=facts.stride, rect=facts.dynamic)
+
+
+def comparison(export: Export, weights: Path, loader: ValLoader) -> str:
+    """A table of the checkpoint and each file made: size, mAP50-95, time of the network alone."""
+    lines = [f"{'format':<14}{'MB':>8}{'mAP50-95':>10}{'ms a picture':>14}"]
+    for name, path in {"checkpoint": weights, **export.made}.items():
+        model = export.detector
+        if name != "checkpoint":
+            model = exporters.ExportedDetector(exporters.open_exported(path, export.device))
+        speed = Speed()
+        metrics = evaluate(model, loader, speed=speed)
+        milliseconds = 1000 * speed.seconds["inference"] / max(speed.pictures, 1)
+        lines.append(f"{name:<14}{megabytes(path):>8.1f}{metrics.map:>10.5f}{milliseconds:>14.2f}")
+    return "\n".join(lines)
 
 
 def _tried(facts: exporters.Metadata) -> list[tuple[int, tuple[int, int]]]:

@@ -108,6 +108,14 @@ def decode(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(_turn(pixels, orientation))
 
 
+def of_pillow(image: Image.Image) -> np.ndarray:
+    """The pixels of an open Pillow picture, as `decode` gives those of a file. UserError where they cannot be read."""
+    try:
+        return np.ascontiguousarray(_turn(_convert(image), _orientation(image)))
+    except BadPictureError as error:
+        raise UserError(f"{getattr(image, 'filename', '') or 'picture'}: {error}") from None
+
+
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise BadPictureError("empty file; restore the picture or remove it")

@@ -2,7 +2,8 @@
 
 A file dropped into this folder enters its format into the table:
 
-    from exporters.formats import Export, Format, register
+    from exporters.detector import ExportedDetector
+from exporters.formats import Export, Format, register
 
     register(Format("name", ".suffix", needs=("package",), reads_with=("package",), write=write, read=read))
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from exporters.detector import ExportedDetector
 from exporters.formats import Export, Format, get, names, of_path, register, require
 from exporters.metadata import Metadata
 from exporters.model import Exported, rows_of
@@ -22,6 +24,7 @@ from utils.registry import import_siblings
 __all__ = [
     "Export",
     "Exported",
+    "ExportedDetector",
     "Format",
     "Metadata",
     "get",

@@ -51,12 +51,6 @@ class Exported:
     def classes(self) -> int:
         return len(self.metadata.names)
 
-    @property
-    def megabytes(self) -> float:
-        """Of the file, or of the files in the folder."""
-        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
-        return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-
     def __call__(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W), float in [0, 1], to float32 on their device, for any B.
 

@@ -29,3 +29,9 @@ def write(form: Format, export: Export, out: Path) -> None:
         raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def megabytes(path: Path) -> float:
+    """The size of a file, or of the files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6

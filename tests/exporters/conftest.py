@@ -3,35 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import exporters
-import models
 from exporters import Exported, Metadata
 from exporters.formats import Export
 from models import Detector
-from tests.golden import fill
+from tests.network import lively
 
 NAMES = ("bare", "masked", 'wrong "one"')
 
 
 @pytest.fixture(scope="session")
 def detector(narrow: Path) -> Detector:
-    """A narrow network that finds many boxes of several classes, without having learned any."""
-    model = models.build(narrow, classes=3).eval()
-    model.names = NAMES
-    fixed = ("anchors", "num_batches_tracked")
-    state = model.state_dict()
-    for name, value in state.items():
-        if not name.endswith(fixed):
-            value.copy_(torch.from_numpy(np.asarray(fill.parameter(name, tuple(value.shape)))))
-    model.load_state_dict(state)
-    with torch.no_grad():
-        for conv in model.head.m:
-            conv.weight *= 20
-    return model
+    return lively(narrow, NAMES)
 
 
 class Files:

@@ -14,6 +14,7 @@ from torch import Tensor
 import exporters
 from exporters import rows_of
 from exporters.network import Network, Suppression, suppress, suppress_each
+from exporters.writing import megabytes
 from models import Detector
 from tests.exporters.conftest import NAMES, Files
 from utils.errors import UserError
@@ -91,7 +92,7 @@ def test_max_det_and_no_candidates(detector: Detector, way: object, max_det: int
 def test_half_is_half_the_size_and_about_the_same(detector: Detector, files: Files, name: str) -> None:
     whole, half = files.open(name, dynamic=True), files.open(name, half=True)
     assert half.half
-    assert half.megabytes < whole.megabytes
+    assert megabytes(half.path) < megabytes(whole.path)
     images = pictures(2, 64, 96)
     assert whole(images).dtype == half(images).dtype == torch.float32
     torch.testing.assert_close(half(images), whole(images), atol=2.0, rtol=0.05)
