@@ -22,6 +22,18 @@ class Progress:
     finished: bool = False
     at_once: int = 0  # pictures that memory holds at a time, where a batch was too many; 0: whole batches
 
+    def judge(self, fitness: float, boxes: int) -> bool:
+        """Whether the epoch that ended is the best so far, which is remembered.
+
+        A fitness of 0 tells no two epochs apart: the later is the better trained. Without boxes to find, `boxes` of the
+        validation set, every fitness is that: the last epoch is the best.
+        """
+        fitness = fitness if boxes else 0.0
+        if boxes and not (fitness > self.best_fitness or fitness == self.best_fitness == 0):
+            return False
+        self.best_fitness, self.best_epoch = fitness, self.epoch
+        return True
+
     def check(self, steps_per_epoch: int) -> None:
         """Raise UserError for what no run comes to."""
         for field in fields(self):

@@ -76,10 +76,8 @@ class Session(Run):
         place.epoch += 1
         place.batch = 0
         self.meter = LossMeter(self.device)
-        if metrics is not None and metrics.fitness > place.best_fitness:
-            place.best_fitness, place.best_epoch = metrics.fitness, place.epoch
-            if not run.nosave:
-                files[self.best] = self.weights()
+        if metrics is not None and place.judge(metrics.fitness, metrics.instances) and not run.nosave:
+            files[self.best] = self.weights()
         if run.save_period > 0 and place.epoch % run.save_period == 0:
             files[self.last.with_name(f"epoch{place.epoch}.pt")] = self.weights()
         if not run.nosave or self.is_over():

@@ -67,7 +67,9 @@ def finish(run: Session, report: Report, stop_request: StopRequest) -> Metrics |
     report.end(metrics, matrix)
     which, best_epoch = run.progress.epoch if best is None else best["epoch"], run.progress.best_epoch
     others = "" if which == best_epoch else f", whose weights were not kept: the figures are of epoch {which}'s"
-    LOGGER.info(f"best epoch {best_epoch} of {run.progress.epoch}{others}\n{table(metrics, run.data.names)}")
+    unmeasured = "" if metrics.instances else " (none could be measured)"
+    place = f"best epoch {best_epoch} of {run.progress.epoch}{unmeasured}{others}"
+    LOGGER.info(f"{place}\n{table(metrics, run.data.names)}")
     run.progress.finished = True
     run.save()
     return metrics
