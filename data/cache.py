@@ -17,16 +17,15 @@ import numpy as np
 from utils.files.atomic import atomic_file
 
 LOGGER = logging.getLogger("anneal")
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)
 class Record:
     """One picture as it was found. `shape` is (0, 0) for a picture that cannot be used."""
 
-    stat: tuple[
-        int, int, int, int
-    ]  # bytes and mtime (ns) of the picture and of its labels; -1, -1 without a label file
+    # bytes and mtime (ns) of the picture and of its labels, -1, -1 without a label file; CRC-32 of the picture's bytes
+    stat: tuple[int, int, int, int, int]
     shape: tuple[int, int]
     rows: np.ndarray  # (k, 5) float32
     counts: tuple[int, ...]  # rows skipped, unknown classes, polygons, clipped, duplicates
@@ -36,7 +35,7 @@ class Record:
 class Records(Sequence[Record]):
     """Many records in a few arrays: some 150 bytes each, where objects would take over 1,000.
 
-    `stats` (N, 4) int64, `shapes` (N, 2) int32, `rows` (M, 5) float32 cut at `offsets` (N + 1), `counts` (N, 5) int32,
+    `stats` (N, 5) int64, `shapes` (N, 2) int32, `rows` (M, 5) float32 cut at `offsets` (N + 1), `counts` (N, 5) int32,
     and `notes` by number.
     """
 
@@ -56,7 +55,7 @@ class Records(Sequence[Record]):
     def of(cls, records: Sequence[Record]) -> Records:
         """The same records, packed."""
         return cls(
-            np.array([record.stat for record in records], np.int64).reshape(-1, 4),
+            np.array([record.stat for record in records], np.int64).reshape(-1, 5),
             np.array([record.shape for record in records], np.int32).reshape(-1, 2),
             np.concatenate([record.rows for record in records] or [np.zeros((0, 5), np.float32)]),
             np.array([len(record.rows) for record in records], np.int64),
@@ -140,7 +139,7 @@ def _records(content: dict[str, np.ndarray], classes: int) -> tuple[dict[str, in
     names = [os.fsdecode(name) for name in raw.split(b"\0")] if raw else []
     stats, shapes, rows = (content[name] for name in ("stats", "shapes", "rows"))
     lengths, counts = content["lengths"], content["counts"]
-    sound = stats.shape == (len(names), 4) and shapes.shape == (len(names), 2) and counts.shape == (len(names), 5)
+    sound = stats.shape == (len(names), 5) and shapes.shape == (len(names), 2) and counts.shape == (len(names), 5)
     sound = sound and lengths.shape == (len(names),) and (lengths >= 0).all() and rows.dtype == np.float32
     if not sound or rows.shape != (int(lengths.sum()), 5) or not ((rows >= 0).all() and (rows[:, 1:] <= 1).all()):
         raise ValueError("inconsistent")

@@ -21,9 +21,13 @@ _IMAGES, _LABELS = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
 
 @dataclass
 class Found:
-    """Pictures (absolute paths, sorted, each once), what to tell about the rest, and how many were left out."""
+    """Pictures (absolute paths, by source and sorted, each once), what to tell of the rest, and how many were left out.
+
+    names: of each picture, the number of its source and its path within that, which stay when the source is moved.
+    """
 
     files: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     skipped: int = 0
 
@@ -40,9 +44,10 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
     folders (a leading dot) are passed over. UserError where a source does not exist or cannot be read.
     """
     found = Found()
-    files: set[str] = set()
+    seen: set[str] = set()
     unknown: Counter[str] = Counter()
-    for source in sources:
+    for number, source in enumerate(sources):
+        files: set[str] = set()
         if source.is_dir():
             candidates = _walk(str(source))
         elif source.is_file() and source.suffix == ".txt":
@@ -58,11 +63,22 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
                 found.skip(f"{path}: {suffix} pictures are not read, skipped; convert it to JPEG or PNG")
             elif suffix not in _COMPANIONS:
                 unknown[suffix] += 1
+        ordered = sorted(files - seen)
+        seen |= files
+        found.files += ordered
+        found.names += [f"{number}/{name}" for name in _within(source, ordered)]
     for suffix, count in sorted(unknown.items()):
         files_of = "1 file" if count == 1 else f"{count:,} files"
         found.messages.append(f"{files_of} with the suffix {suffix} passed over: not a kind of picture that is read")
-    found.files = sorted(files)
     return found
+
+
+def _within(source: Path, files: list[str]) -> list[str]:
+    """Paths as seen from the source; those of a list from the folder that all of them lie in."""
+    if not files:
+        return []
+    base = os.path.abspath(source) if source.is_dir() else os.path.commonpath([os.path.dirname(file) for file in files])
+    return [file.removeprefix(os.path.join(base, "")) for file in files]
 
 
 def label_candidates(picture: str) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,13 +47,13 @@ class LabelRows(Sequence[np.ndarray]):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Usable pictures, sorted by path. Labels are class, cx, cy, w, h, normalised to the upright picture."""
+    """Usable pictures, by source and then path. Labels are class, cx, cy, w, h, normalised to the upright picture."""
 
     files: tuple[str, ...]  # absolute
     shapes: np.ndarray  # (N, 2) int32: height, width in pixels after EXIF rotation
     labels: Sequence[np.ndarray]  # N arrays (k, 5) float32
     report: IndexReport
-    fingerprint: str  # of relative names, sizes and labels: the same wherever the folder lies
+    fingerprint: str  # of names within the sources, contents and labels: the same wherever sources and YAML lie
 
     def __len__(self) -> int:
         return len(self.files)
@@ -95,7 +96,7 @@ def build_index(
     if not allow_background and (records.stats[usable, 2] < 0).all():
         _refuse_unlabelled(files, usable, desc)
     report.log(desc)
-    return _assemble(files, names, records, usable, report)
+    return _assemble(files, found.names, records, usable, report)
 
 
 def _refuse_unlabelled(files: list[str], usable: np.ndarray, desc: str) -> None:
@@ -118,7 +119,7 @@ def _assemble(
     rows = np.ascontiguousarray(records.rows, "<f4")  # pictures that are not usable have none
     offsets = np.append(records.offsets[usable], len(rows))
     digest = hashlib.sha256(b"\0".join(os.fsencode(names[i].replace(os.sep, "/")) for i in usable.tolist()))
-    digest.update(records.stats[usable, 0].astype("<i8").tobytes())
+    digest.update(records.stats[usable][:, [0, 4]].astype("<i8").tobytes())
     for array in (shapes.astype("<i4"), offsets.astype("<i8"), rows):
         digest.update(array.tobytes())
     chosen = tuple(files[i] for i in usable.tolist())
@@ -172,7 +173,7 @@ class _Reader:
             status = os.stat(self.files[i])
             state = (status.st_size, status.st_mtime_ns, *label_stat)
             known = self.known.get(self.names[i])
-            if known is not None and (self.old.stats[known] == state).all():
+            if known is not None and (self.old.stats[known, :4] == state).all():
                 return self.old[known], False
             picture = read_picture(self.files[i])
             shape = check_picture(picture)
@@ -180,12 +181,12 @@ class _Reader:
             return _broken((*_NONE, *label_stat), f"cannot be read ({error.strerror}); check its permissions"), True
         except BadPictureError as error:
             return _broken(state, str(error)), True
-        record = self._labelled(state, shape, label)
+        record = self._labelled((*state, zlib.crc32(picture)), shape, label)
         if lacks_end(picture):
             record.notes.insert(0, (-1, "its end marker is missing, but every row is there: used; save it anew"))
         return record, True
 
-    def _labelled(self, state: tuple[int, int, int, int], shape: tuple[int, int], label: str) -> disk.Record:
+    def _labelled(self, state: tuple[int, int, int, int, int], shape: tuple[int, int], label: str) -> disk.Record:
         if not label:
             return disk.Record(state, shape, np.zeros((0, 5), np.float32), (0,) * 5, [])
         try:
@@ -193,14 +194,15 @@ class _Reader:
                 data = file.read(LABEL_BYTES + 1)
         except OSError as error:
             note = (0, f"cannot be read ({error.strerror}), ignored; check its permissions")
-            return disk.Record((*state[:2], *_NONE), shape, np.zeros((0, 5), np.float32), (1, 0, 0, 0, 0), [note])
+            state = (*state[:2], *_NONE, state[4])
+            return disk.Record(state, shape, np.zeros((0, 5), np.float32), (1, 0, 0, 0, 0), [note])
         found = parse_labels(data, self.classes, self.single_class)
         counts = (found.skipped, found.unknown, found.polygons, found.clipped, found.duplicates)
         return disk.Record(state, shape, found.rows, counts, found.notes)
 
 
 def _broken(state: tuple[int, int, int, int], reason: str) -> disk.Record:
-    return disk.Record(state, (0, 0), np.zeros((0, 5), np.float32), (0,) * 5, [(-1, f"skipped: {reason}")])
+    return disk.Record((*state, 0), (0, 0), np.zeros((0, 5), np.float32), (0,) * 5, [(-1, f"skipped: {reason}")])
 
 
 def _existing(picture: str) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -86,7 +86,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--device gpu", ["--device gpu: unknown; use auto, cpu, mps or cuda:N"]),
         ("--device 0,1", ["one process trains on one device"]),
         ("--device cpu --dtype fp16", ["--dtype fp16 needs a GPU"]),
-        ("--cfg yolov5z", ["no model 'yolov5z'", "did you mean 'yolov5x'?"]),
+        ("--cfg yolov5z", ["--cfg yolov5z: not a file", "did you mean 'yolov5x'?"]),
         ("--weights none.pt", ["none.pt"]),
         ("--hyp hihg.yaml", ["--hyp hihg.yaml: no such file", "did you mean 'high.yaml'?"]),
         ("--evolve", ["--evolve is not offered"]),

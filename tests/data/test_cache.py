@@ -166,7 +166,7 @@ def test_a_damaged_cache_is_ignored(images, reads):
 @pytest.mark.parametrize("column", ["unknown class", "half a class", "no width", "a pipe", "no end", "shapes under 0"])
 def test_a_cache_of_what_no_labels_can_be_is_not_used(tmp_path: Path, column: str) -> None:
     """Nor one that cannot be read to its end."""
-    found = cache.Records.of([cache.Record((1, 2, 3, 4), (8, 8), np.full((1, 5), 0.5, np.float32), (0,) * 5, [])])
+    found = cache.Records.of([cache.Record((1, 2, 3, 4, 5), (8, 8), np.full((1, 5), 0.5, np.float32), (0,) * 5, [])])
     found.rows[0, 0] = {"unknown class": 3, "half a class": 0.5}.get(column, 2)
     found.rows[0, 3] = 0 if column == "no width" else 0.5
     found.shapes[0] = -8 if column == "shapes under 0" else 8

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.cache import cache_path
 from data.files import label_candidates
@@ -176,6 +177,38 @@ def test_fingerprint_follows_content_not_place(tmp_path):
     write_picture(tmp_path / "one/images/train/c.jpg", pattern(24, 40, seed=9), quality=50)
     seen.add(build(tmp_path / "one/images/train", root=tmp_path / "one").fingerprint)
     assert len(seen) == 4
+
+
+def test_fingerprint_and_order_stay_where_sources_are_moved_apart(tmp_path):
+    """Two sources that sort the other way round once they lie elsewhere; a root that is elsewhere; a list by paths."""
+    for name in ("a", "b"):
+        write_dataset(tmp_path / name, {f"{name}{i}": BOX for i in range(3)})
+    (tmp_path / "a").rename(tmp_path / "z")
+    shutil.copytree(tmp_path / "b", tmp_path / "y" / "b")
+    shutil.copytree(tmp_path / "z", tmp_path / "x")
+    first = build(tmp_path / "z/images/train", tmp_path / "b/images/train", root=tmp_path)
+    moved = build(tmp_path / "x/images/train", tmp_path / "y/b/images/train", root=tmp_path / "x")
+    assert first.fingerprint == moved.fingerprint
+    assert [Path(f).name for f in first.files] == [Path(f).name for f in moved.files]
+    lists = []
+    for here in ("b", "y/b"):
+        lists.append(tmp_path / here / "list.txt")
+        lists[-1].write_text("".join(f"{path}\n" for path in (tmp_path / here / "images").rglob("*.jpg")))
+    assert build(lists[0], root=tmp_path).fingerprint == build(lists[1], root=tmp_path / "x").fingerprint
+
+
+def test_fingerprint_sees_a_picture_of_the_same_size_in_bytes(tmp_path):
+    images = write_dataset(tmp_path, {"a": BOX})
+    picture = next(images.glob("*.jpg"))
+    written = []
+    for value in (9, 200):
+        pixels = np.full((24, 40, 3), value, np.uint8)
+        picture.unlink(missing_ok=True)
+        Image.fromarray(pixels).save(images / "a.bmp")
+        written.append(((images / "a.bmp").stat().st_size, build(images, root=tmp_path).fingerprint))
+        assert build(images, root=tmp_path).fingerprint == written[-1][1]  # as the cache has it
+    assert written[0][0] == written[1][0]
+    assert written[0][1] != written[1][1]
 
 
 def test_paths_that_are_no_text(tmp_path, caplog):
