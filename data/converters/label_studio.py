@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from data.converters.json_files import example, load_json, matching, text_of
 from data.converters.shapes import Corners, around, ellipse, number, numbers, points_of, size_of, turned
@@ -25,7 +25,7 @@ class Task:
     """One picture's regions as one person left them."""
 
     where: str
-    picture: str
+    address: str
     regions: list[Any]
     rank: tuple[bool, str, int]  # of several annotations the highest counts: ground truth, then the latest
     split: str | None
@@ -49,10 +49,10 @@ def read(source: Path, images: Path | None = None) -> Source:
         content = load_json(file)
         for index, entry in enumerate(content if isinstance(content, list) else [content]):
             for task in _tasks(entry, f"{where}: task {_identity(entry, index)}", split_of_file(Path(where)), found):
-                if task.picture in best:
+                if task.address in best:
                     found.counts["annotations of a picture by others or earlier, left out"] += 1
-                if task.picture not in best or task.rank > best[task.picture].rank:
-                    best[task.picture] = task
+                if task.address not in best or task.rank > best[task.address].rank:
+                    best[task.address] = task
     folders = tuple(dict.fromkeys((*([images] if images else []), root, *(file.parent for file in files))))
     found.records = _records(list(best.values()), folders, found)
     return found
@@ -73,8 +73,8 @@ def _tasks(entry: Any, where: str, split: str | None, found: Source) -> Iterator
         return
     given = entry.get("annotations", entry.get("completions"))
     data = entry["data"] if isinstance(entry.get("data"), dict) else entry
-    picture = _picture(data)
-    if not picture:
+    address = _address(data)
+    if not address:
         found.skip(where, "it names no picture")
         return
     if not isinstance(given, list):  # JSON-MIN: the regions stand under the name of the control
@@ -89,28 +89,45 @@ def _tasks(entry: Any, where: str, split: str | None, found: Source) -> Iterator
         found.counts["tasks without an annotation, left out"] += 1
     for order, one in enumerate(usable):
         time = text_of(one.get("updated_at")) or text_of(one.get("created_at"))
-        yield Task(where, picture, one["result"], (bool(one.get("ground_truth")), time, order), split)
+        yield Task(where, address, one["result"], (bool(one.get("ground_truth")), time, order), split)
 
 
-def _picture(data: dict[str, Any]) -> str:
-    """The path in the first value that names a picture: of an URL its path, of `/data/local-files/?d=...` the file."""
+def _address(data: dict[str, Any]) -> str:
+    """The first value that names a picture, without what signs it."""
     texts = [(key, value) for key, value in data.items() if isinstance(value, str)]
     texts.sort(key=lambda item: item[0] not in ("image", "img", "picture", "photo", "url"))
     for key, text in texts:
-        parts = urlsplit(text.strip()) if "://" in text or text.startswith("/data/") else None
-        local = parse_qs(parts.query).get("d") if parts and parts.path.startswith("/data/local-files") else None
-        path = local[0] if local else unquote(parts.path) if parts else text.strip()
-        if PurePosixPath(path.replace("\\", "/")).suffix or key in ("image", "img"):
-            return path
+        path = _path(text)
+        if PurePosixPath(path.replace("\\", "/")).suffix or (path and key in ("image", "img")):
+            return text.partition("?")[0] if text.startswith("http") and "?d=" not in text else text
     return ""
+
+
+def _path(text: str) -> str:
+    """The file that an address is of, as it is written there: it may or may not be URL-encoded."""
+    text = text.strip()
+    if text.startswith("data:"):
+        return ""  # the picture itself, of no name
+    local = re.search(r"/data/local-files/?\?d=(.*)", text)
+    if local:
+        return local[1]
+    scheme, _, rest = text.rpartition("://")
+    if not scheme:
+        return text
+    path = rest.partition("/")[2]
+    return re.split(r"[?#]", path)[0] if scheme.startswith("http") else path
 
 
 def _records(tasks: list[Task], folders: tuple[Path, ...], found: Source) -> Iterator[Record]:
     """An upload `1a2b3c4d-cat.jpg` is that file where it is there, else `cat.jpg` where one upload has that name."""
     present = {file.name.casefold() for root in found.pictures for file in root.rglob("*")}
-    bare = Counter(_UPLOAD.sub("", PurePosixPath(task.picture).name, count=1).casefold() for task in tasks)
-    for task in tasks:
-        picture, name = task.picture, PurePosixPath(task.picture).name
+    paths = [_path(task.address) for task in tasks]
+    whole, names = Counter(paths), [unquote(PurePosixPath(path).name) for path in paths]
+    bare = Counter(_UPLOAD.sub("", name, count=1).casefold() for name in names)
+    for task, picture, name in zip(tasks, paths, names, strict=True):
+        if whole[picture] > 1:
+            found.skip(task.where, f"several addresses end in {picture!r}", "its address ends as another's does")
+            continue
         original = _UPLOAD.sub("", name, count=1) if _UPLOAD.match(name) else name
         if original != name and name.casefold() not in present:
             if bare[original.casefold()] > 1:

@@ -53,7 +53,7 @@ def _records(files: list[Path], root: Path, images: Path | None, found: Source) 
         size = size_of(content.get("imageWidth"), content.get("imageHeight"))
         items = tuple(_items(content["shapes"], found.counts))
         split = split_of(file.relative_to(root))
-        yield Record(where, picture, folders, size=size, items=items, split=split)
+        yield Record(where, picture, folders, stem=file.stem, size=size, items=items, split=split)
 
 
 def _items(shapes: list[Any], counts: Counter[str]) -> Iterator[tuple[str, Box | str]]:

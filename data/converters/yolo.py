@@ -141,10 +141,23 @@ def pair(pictures: list[Path], images: Path, texts: list[Path], root: Path) -> P
                 pairs.unclear += [(text, f"{shown} {taken}", f"label files whose picture {taken}") for text in alike]
                 pairs.doubtful.update(picture for picture in meant if picture not in pairs.labels)
             free -= set(alike) if meant else set()
+    _contradicted(pairs, images, texts, root)
     pairs.unclear += [(text, "no picture has its name", "") for text in free]
     pairs.unclear.sort()
     pairs.doubtful -= set(pairs.labels)
     return pairs
+
+
+def _contradicted(pairs: Pairs, images: Path, texts: list[Path], root: Path) -> None:
+    """Take back the labels of a picture for which a file of another place, by its path as good, says something else."""
+    places = defaultdict(list)
+    for text in texts:
+        places[_key(text.relative_to(root))].append(text)
+    for picture, own in list(pairs.labels.items()):
+        others = [text for text in places[_key(picture.relative_to(images))] if text not in pairs.labels.values()]
+        if any(text.read_bytes().split() != own.read_bytes().split() for text in others):
+            del pairs.labels[picture]
+            pairs.doubtful.add(picture)
 
 
 def _key(path: Path) -> tuple[str, ...]:

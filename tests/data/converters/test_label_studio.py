@@ -36,7 +36,7 @@ def test_label_studio_regions(tmp_path):
     ]
     put(tmp_path / "export.json", [task("/data/local-files/?d=in%20side/a.jpg", (regions, {}))])
     (one,), _ = records(label_studio, tmp_path)
-    assert (one.picture, one.size, one.normalised) == ("in side/a.jpg", (200, 100), True)
+    assert (one.picture, one.size, one.normalised) == ("in%20side/a.jpg", (200, 100), True)
     assert boxes(one) == [("cat", 0.1, 0.2, 0.4, 0.6), ("dog", 0.4, 0.5, 0.5, 0.9), ("cat", 0.1, 0.1, 0.2, 0.3),
                           ("sun", 0.4, 0.4, 0.6, 0.6)]  # fmt: skip
     assert [reason.partition(": ")[2] for reason in reasons(one)] == [
@@ -59,7 +59,7 @@ def test_label_studio_annotators(tmp_path):
     ])  # fmt: skip
     found, source = records(label_studio, tmp_path)
     assert [(one.picture, [box[0] for box in boxes(one)]) for one in found] == [
-        ("/x/a.jpg", ["new"]), ("/b.jpg", ["true"]), ("d.jpg", [])]  # fmt: skip
+        ("x/a.jpg", ["new"]), ("b.jpg", ["true"]), ("d.jpg", [])]  # fmt: skip
     assert source.counts["annotations of a picture by others or earlier, left out"] == 2
     assert source.counts["annotations that were cancelled, left out"] == 1
     assert source.counts["tasks without an annotation, left out"] == 1
@@ -76,6 +76,16 @@ def test_label_studio_uploads(tmp_path):
     found, source = records(label_studio, tmp_path)
     assert [Path(one.picture).name for one in found] == ["1a2b3c4d-a.jpg", "b.jpg"]
     assert len([line for line in source.skipped if "uploaded more than once" in line]) == 2
+
+
+def test_label_studio_addresses_that_differ_in_the_host_alone(tmp_path):
+    only = [region("rectangle", "cat", x=0, y=0, width=9, height=9)], {}
+    addresses = ("https://a.org/x.jpg", "https://b.org/x.jpg", "https://a.org/y.jpg?v=1", "https://a.org/y.jpg?v=2",
+                 "data:image/png;base64,iVBORw0KGgo=")  # fmt: skip
+    put(tmp_path / "export.json", [task(address, only, number=n) for n, address in enumerate(addresses)])
+    found, source = records(label_studio, tmp_path)
+    assert [one.picture for one in found] == ["y.jpg"]
+    assert source.reasons == {"its address ends as another's does": 2, "it names no picture": 1}
 
 
 def test_label_studio_min(tmp_path):
