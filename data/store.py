@@ -39,6 +39,20 @@ def fitted(height: int, width: int, size: int) -> tuple[int, int]:
     return max(1, (2 * height * size + longest) // (2 * longest)), max(1, (2 * width * size + longest) // (2 * longest))
 
 
+def fitted_into(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
+    """(height, width) as large as fits into another rectangle, rounded, at least 1."""
+    gain = min(most_height / height, most_width / width)
+    return max(1, round(height * gain)), max(1, round(width * gain))
+
+
+def resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture at another size: by area where it shrinks, else linear."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    shrinks = max(height, width) < max(picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
 def _put(pixels: np.ndarray, at: int, picture: np.ndarray) -> None:
     pixels[at : at + picture.size] = picture.ravel()
 
@@ -143,8 +157,4 @@ class ImageStore:
         if image.shape[:2] != tuple(self.index.shapes[i]):
             was, now = ("{1} x {0}".format(*shape[:2]) for shape in (self.index.shapes[i], image.shape))
             raise UserError(f"{self.index.files[i]}: was {was} pixels and is {now} now; start again to index it anew")
-        h, w = self.shape(i)
-        if image.shape[:2] == (h, w):
-            return image
-        shrinks = max(h, w) < max(image.shape[:2])
-        return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return resized(image, *self.shape(i))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.letterbox import batch_shape, letterbox, undo
-from data.store import fitted
+from data.letterbox import Letterbox, batch_shape, letterbox, undo
+from data.store import fitted, fitted_into, resized
 from exporters import ExportedDetector, is_exported, open_exported
 from models import Detector
 from models.load import Ensemble, load_ensemble
@@ -47,6 +48,14 @@ def default_device(device: torch.device | str | None) -> torch.device:
     return device if isinstance(device, torch.device) else devices.select_device(device)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as the network takes it, (3, H, W) uint8, and the way back to its own pixels."""
+
+    image: np.ndarray
+    box: Letterbox
+
+
 class Model:
     """Call it with pictures, as `predict.inputs` lists them. Attributes, to be set at any time:
 
@@ -62,6 +71,7 @@ class Model:
         self.conf, self.iou, self.max_det = 0.25, 0.45, 1000
         self.classes: Sequence[int | str] | int | str | None = None
         self.agnostic = False
+        self.dtype = torch.float32
 
     def __call__(self, source: Any, size: int | None = None, batch_size: int = 8) -> Results:
         """The boxes of pictures of any sizes. `size`: pixels of the longer side (default: as it was trained).
@@ -70,58 +80,63 @@ class Model:
         """
         clock = time.perf_counter()
         pictures, files = pictures_of(source)
-        times = {"load": time.perf_counter() - clock, "inference": 0.0, "NMS": 0.0}
-        layouts = [self._layout(picture.shape[:2], size) for picture in pictures]
+        prepared = [self.prepare(picture, size) for picture in pictures]
+        times = Counter(load=time.perf_counter() - clock)
         found: dict[int, Tensor] = {}
-        order = sorted(range(len(pictures)), key=lambda i: layouts[i])
+        order = sorted(range(len(pictures)), key=lambda i: prepared[i].image.shape)
         while order:
-            shape = layouts[order[0]][0]
-            same = [i for i in order[:batch_size] if layouts[i][0] == shape]
-            resized = [_resized(pictures[i], *layouts[i][1]) for i in same]
-            rows = self._boxes(resized, [pictures[i].shape[:2] for i in same], shape, times)
-            found |= dict(zip(same, rows, strict=True))
+            same = [i for i in order[:batch_size] if prepared[i].image.shape == prepared[order[0]].image.shape]
+            found |= dict(zip(same, self.detect([prepared[i] for i in same], times), strict=True))
             order = order[len(same) :]
-        milliseconds = {part: 1000 * seconds / max(len(pictures), 1) for part, seconds in times.items()}
+        milliseconds = {part: 1000 * times[part] / max(len(pictures), 1) for part in ("load", "inference", "NMS")}
         return Results(pictures, [found[i] for i in range(len(pictures))], self.names, files, milliseconds)
 
-    def _layout(self, picture: tuple[int, int], size: int | None) -> tuple[tuple[int, int], tuple[int, int]]:
+    def prepare(self, picture: np.ndarray, size: int | tuple[int, int] | None = None) -> Prepared:
+        """A picture (h, w, 3) uint8 RGB, resized and on grey, as `detect` takes it; may run in any thread.
+
+        size: pixels of the longer side, or the height and width to fit into.
+        """
+        shape, inside = self._layout(picture.shape[:2], size)
+        image = np.empty((3, *shape), np.uint8)
+        return Prepared(image, letterbox(resized(picture, *inside), picture.shape[:2], image))
+
+    def _layout(
+        self, picture: tuple[int, int], size: int | tuple[int, int] | None
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
         """Height and width of the tensor that a picture is laid into, and those it is resized to."""
         exported = getattr(self.network, "exported", None)
         if exported is not None and not exported.dynamic:
-            inside = exported.size
-            if size is not None and (size, size) != inside:
-                raise UserError(f"{exported.path}: takes {inside[0]} x {inside[1]} pixels alone; leave size out")
-            gain = min(inside[0] / picture[0], inside[1] / picture[1])
-            return inside, (max(1, round(picture[0] * gain)), max(1, round(picture[1] * gain)))
-        stride = int(self.network.stride.max())
-        resized = fitted(*picture, self._side(size))
-        return batch_shape(np.array([resized]), stride, PAD), resized
-
-    def _side(self, size: int | None) -> int:
-        return size or (self.size if isinstance(self.size, int) else max(self.size))
+            if size is not None and size != exported.size and (size, size) != exported.size:
+                height, width = exported.size
+                raise UserError(f"{exported.path}: takes {height} x {width} pixels alone; leave the size out")
+            return exported.size, fitted_into(*picture, *exported.size)
+        size = size or self.size
+        inside = fitted(*picture, size) if isinstance(size, int) else fitted_into(*picture, *size)
+        return batch_shape(np.array([inside]), int(self.network.stride.max()), PAD), inside
 
     @torch.inference_mode()
-    def _boxes(
-        self,
-        resized: Sequence[np.ndarray],
-        originals: Sequence[tuple[int, int]],
-        shape: tuple[int, int],
-        times: dict[str, float],
-    ) -> list[Tensor]:
-        """The boxes of pictures that go into one batch of `shape`, in the originals' pixels; `times` grows."""
+    def detect(self, prepared: Sequence[Prepared], times: Counter[str] | None = None) -> list[Tensor]:
+        """The boxes (n, 6) of pictures of one shape, in their originals' pixels, on the CPU.
+
+        x1, y1, x2, y2, score, class by falling score. `times`: seconds by part, which grow.
+        """
+        times = Counter() if times is None else times
         clock = time.perf_counter()
-        images = np.empty((len(resized), 3, *shape), np.uint8)
-        boxes = [letterbox(*each) for each in zip(resized, originals, images, strict=True)]
-        batch = devices.normalised(torch.from_numpy(images).to(self.device), torch.float32)
-        times["load"] += time.perf_counter() - clock
-        clock = time.perf_counter()
-        decoded = self.network(batch)[0]
-        times["inference"] += time.perf_counter() - clock
-        clock = time.perf_counter()
+        batch = torch.from_numpy(np.stack([each.image for each in prepared])).to(self.device)
+        decoded = self.network(devices.normalised(batch, self.dtype))[0]
+        clock = self._lap(times, "inference", clock)
         options = {"agnostic": self.agnostic, "max_det": self.max_det, "classes": self._wanted()}
         rows = non_max_suppression(decoded, self.conf, self.iou, **options)
-        times["NMS"] += time.perf_counter() - clock
-        return [each.cpu() for each in undo(rows, boxes)]
+        found = [each.cpu() for each in undo(rows, [each.box for each in prepared])]
+        self._lap(times, "NMS", clock)
+        return found
+
+    def _lap(self, times: Counter[str], part: str, since: float) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        times[part] += now - since
+        return now
 
     def _wanted(self) -> list[int] | None:
         """The numbers of the classes to keep. UserError for one that the model does not have."""
@@ -136,10 +151,3 @@ class Model:
                 raise UserError(f"class {each!r} is unknown; {nearest(str(each), self.names)}")
             numbers.append(each)
         return numbers
-
-
-def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    if picture.shape[:2] == (height, width):
-        return picture
-    shrinks = max(height, width) < max(picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
