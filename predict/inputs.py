@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.pictures import MAX_PIXELS, MIN_SIDE, SUFFIXES, decode, of_pillow
+from data.pictures import MIN_SIDE, SUFFIXES, decode, of_pillow
 from utils.errors import UserError
 
 KINDS = "a path, a glob, a Pillow picture, an array (h, w, 3) uint8 RGB, a tensor (3, h, w), or a list of them"
@@ -76,6 +76,6 @@ def _of_tensor(tensor: Tensor) -> Sequence[np.ndarray]:
 
 def _checked(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
-    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
-        raise UserError(f"a picture of {width} x {height} pixels is not read; {MIN_SIDE} on a side to {MAX_PIXELS:,}")
+    if min(height, width) < MIN_SIDE:
+        raise UserError(f"a picture of {width} x {height} pixels is too small; it needs {MIN_SIDE} on a side")
     return np.ascontiguousarray(picture)
