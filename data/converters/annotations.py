@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from data.converters.finder import PictureFinder, Unusable
+from data.converters.finder import PictureFinder, Unusable, same_name
 from data.converters.source import Box, Record, Source
 from data.pictures import BadPictureError, check_picture, exif_orientation, read_picture
 from utils.console.log import progress
 
 WORKERS = 8
+LARGE = 8  # pixels: a picture with a longer side has no box within one
 
 
 @dataclass(frozen=True)
@@ -34,73 +36,122 @@ class Picture:
     lost: tuple[tuple[str, str], ...] = ()  # what to call a box that is none, and why
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A record, the picture it found, and whether its path itself led there."""
+class Opened(NamedTuple):
+    """What is known of a picture file: (width, height) as shown, EXIF orientation, its content's hash."""
 
-    record: Record
-    by_path: bool
-    picture: Picture
+    size: tuple[int, int]
+    orientation: int
+    digest: bytes
+
+
+Claim = tuple[Record, bool]  # a record that found a picture, and whether its path itself led there
 
 
 def collect(source: Source, finder: PictureFinder) -> list[Picture]:
     """Every picture of a source with its boxes, in order; what is left out is noted in `source`."""
-    found = []
-    for record in source.records:
-        try:
-            found.append((record, *_find(record, finder)))
-        except Unusable as error:
-            source.skip(record.where, str(error), error.reason)
-    claims: dict[Path, list[Claim]] = defaultdict(list)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        results = pool.map(lambda each: _open(each[1], each[0]), found)
-        for (record, file, by_path), result in zip(
-            found, progress(results, desc="reading", total=len(found)), strict=True
-        ):
-            if isinstance(result, Unusable):
-                source.skip(record.where, str(result), result.reason)
-            else:
-                claims[file].append(Claim(record, by_path, result))
+    found = _match(source, finder)
     pictures = []
-    for file, all_claims in claims.items():
-        kept = _settle(source, file, all_claims)
-        for claim in kept:
-            for what, why in claim.picture.lost:
-                source.skip(claim.record.where, f"{what}: {why}", why)
-            source.counts.update(claim.picture.counts)
-        if kept:
-            pictures.append(_join(source, [claim.picture for claim in kept]))
-    unused = finder.all() - {picture.file for picture in pictures}
-    source.counts["pictures without a usable annotation, left out"] += len(unused)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        results = pool.map(lambda each: _open(*each), found.items())
+        opened = progress(results, desc="reading pictures", total=len(found))
+        for (file, records), result in zip(found.items(), opened, strict=True):
+            pictures += _annotated(source, file, records, result)
+    pictures = [replace(picture, split=picture.split or finder.split(picture.file)) for picture in pictures]
+    used = {picture.file for picture in pictures}
+    near = {file.parent for file in found}
+    unused = sum(file.parent in near and file not in used for file in finder.all())
+    source.counts["pictures without a usable annotation, left out"] += unused
     return _named(pictures)
 
 
-def _find(record: Record, finder: PictureFinder) -> tuple[Path, bool]:
-    file, by_path = finder.find(record)
-    other = finder.namesake(record, file)
-    if other is not None:
-        text = f"names {file.name}, but {other.name} has the annotation's own name"
-        raise Unusable(text, "it names one picture and has the name of another")
-    return file, by_path
-
-
-def _settle(source: Source, file: Path, claims: list[Claim]) -> list[Claim]:
-    """Of the records that found one picture, those that are surely its own; the others are noted as left out."""
-    kept = [claim for claim in claims if claim.by_path]
-    if not kept and len({claim.record.picture for claim in claims}) == 1:
-        kept = claims  # several paths that agree in their base name alone are several pictures
-        source.counts["pictures found by their base name alone"] += 1
-    if len(kept) > 1:
-        own = [claim for claim in kept if claim.record.stem]  # each from a file for one picture: they contradict
-        if own:
-            kept = [claim for claim in own if claim.record.stem == file.stem][:1]
+def _match(source: Source, finder: PictureFinder) -> dict[Path, list[Claim]]:
+    """The records that found each picture; those that found none are noted as left out."""
+    found, used = [], Counter()
+    for record in progress(source.records, desc="reading annotations"):
+        try:
+            file, by_path = finder.find(record)
+        except Unusable as error:
+            source.skip(record.where, str(error), error.reason)
+            continue
+        found.append((record, file, by_path, finder.namesake(record, file)))
+        used[file] += 1
+    claims: dict[Path, list[Claim]] = defaultdict(list)
+    for record, file, by_path, own in found:
+        if own is None:
+            claims[file].append((record, by_path))
+        elif used[file] > 1:  # one name copied into several annotations: their own names tell them apart
+            claims[own].append((record, False))
         else:
-            kept = [claim for claim in kept if claim.record.items] or kept[:1]
-    for claim in claims:
-        if not any(claim is one for one in kept):
-            text = f"{file.name} has an annotation already"
-            source.skip(claim.record.where, text, "its picture has another annotation")
+            text = f"names {file.name}, but {own.name} has the annotation's own name"
+            source.skip(record.where, text, "it names one picture and has the name of another")
+    return claims
+
+
+def _settle(source: Source, file: Path, claims: list[Claim]) -> list[Record]:
+    """Of the records that found one picture, those that are surely its own; the others are noted as left out."""
+    kept = [record for record, by_path in claims if by_path]
+    if not kept and len({record.picture for record, _ in claims}) == 1:
+        kept = [record for record, _ in claims]  # paths that agree in their base name alone are several pictures
+        source.counts["pictures found by their base name alone"] += 1
+    own = [record for record in kept if record.stem]  # each from a file for one picture
+    if len(kept) > 1 and own:
+        named = [record for record in own if same_name(record.stem, file.name)]
+        alike = len({tuple(box for _, box in record.items) for record in named}) == 1
+        kept = named[:1] if alike else []
+    elif len(kept) > 1:
+        kept = [record for record in kept if record.items] or kept[:1]
+    text, reason = f"{file.name} has an annotation already", "its picture has another annotation"
+    if not kept:
+        text, reason = f"{file.name} is claimed by several annotations", "its picture is claimed by several annotations"
+    for record, _ in claims:
+        if not any(record is one for one in kept):
+            source.skip(record.where, text, reason)
     return kept
+
+
+def _open(file: Path, claims: Sequence[Claim]) -> Opened | Unusable:
+    """The picture's size, its orientation where a record needs that, and its content's hash, or what is wrong."""
+    try:
+        data = read_picture(file)
+        height, width = check_picture(data)
+    except BadPictureError as error:
+        return Unusable(f"{file.name}: {error}", str(error))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "its name is not valid"
+        return Unusable(f"{file.name!r} cannot be read ({why})", f"cannot be read ({why})")
+    orientation = 1
+    if any(record.size not in (None, (width, height)) for record, _ in claims):
+        orientation = exif_orientation(data)
+    return Opened((width, height), orientation, hashlib.blake2b(data, digest_size=16).digest())
+
+
+def _annotated(source: Source, file: Path, claims: Sequence[Claim], opened: Opened | Unusable) -> list[Picture]:
+    """The picture with the boxes of the records that were made for it, in a list; empty where none was."""
+    fitting = []
+    for record, by_path in claims:
+        fault = opened if isinstance(opened, Unusable) else _other_size(record, file, opened)
+        if fault is None:
+            fitting.append((record, by_path))
+        else:
+            source.skip(record.where, str(fault), fault.reason)
+    placed: list[Picture] = []
+    for record in _settle(source, file, fitting):
+        turn = opened.orientation if record.size not in (None, opened.size) else 1
+        picture = place(record, opened.size, turn)
+        for what, why in picture.lost:
+            source.skip(record.where, f"{what}: {why}", why)
+        source.counts.update(picture.counts)
+        placed.append(replace(picture, name=file.name, file=file, digest=opened.digest))
+    return [_join(source, placed)] if placed else []
+
+
+def _other_size(record: Record, file: Path, opened: Opened) -> Unusable | None:
+    """Why a record was not made for a picture of this size; None where it was, perhaps before the EXIF rotation."""
+    if record.size in (None, opened.size) or (opened.orientation >= 5 and record.size == opened.size[::-1]):
+        return None
+    stated, shown = (f"{width:g}x{height:g}" for width, height in (record.size, opened.size))
+    text = f"made for {stated} pixels, but {file.name} has {shown}"
+    return Unusable(text, "made for a picture of another size")
 
 
 def _join(source: Source, same: list[Picture]) -> Picture:
@@ -116,38 +167,20 @@ def _join(source: Source, same: list[Picture]) -> Picture:
     return replace(first, boxes=tuple(dict.fromkeys(box for picture in same for box in picture.boxes)), split=split)
 
 
-def _open(file: Path, record: Record) -> Picture | Unusable:
-    """Read and check the picture, and fit the record's boxes to it."""
-    try:
-        data = read_picture(file)
-        height, width = check_picture(data)
-    except BadPictureError as error:
-        return Unusable(f"{file.name}: {error}", str(error))
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "its name is not valid"
-        return Unusable(f"{file.name!r} cannot be read ({why})", f"cannot be read ({why})")
-    turn = 1
-    if record.size is not None and record.size != (width, height):
-        turn = exif_orientation(data)
-        if turn < 5 or record.size != (height, width):
-            stated = f"{record.size[0]:g}x{record.size[1]:g}"
-            text = f"made for {stated} pixels, but {file.name} has {width}x{height}"
-            return Unusable(text, "made for a picture of another size")
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    return replace(place(record, (width, height), turn), name=file.name, file=file, digest=digest)
-
-
 def place(record: Record, size: tuple[int, int], turn: int = 1) -> Picture:
     """The boxes of a record on a picture of `size` (width, height) as shown, clipped to it.
 
     `turn`: the EXIF orientation from which boxes were not yet turned, 5 to 8; 1 where they need not be.
     """
-    boxes, lost, counts = [], [], Counter()
+    boxes, lost, counts = {}, [], Counter()
     for what, box in record.items:
         if isinstance(box, str):
             lost.append((what, box))
             continue
         corners = box.corners
+        if not record.normalised and max(size) > LARGE and 0 <= min(corners) <= max(corners) <= 1:
+            lost.append((what, "its box is within one pixel: fractions of the picture where pixels are due"))
+            continue
         if record.normalised:
             corners = tuple(v * size[k % 2] for k, v in enumerate(corners))
         if turn != 1:
@@ -162,7 +195,7 @@ def place(record: Record, size: tuple[int, int], turn: int = 1) -> Picture:
         if Box(box.label, fitted) in boxes:
             counts["boxes given twice, kept once"] += 1
             continue
-        boxes.append(Box(box.label, fitted))
+        boxes[Box(box.label, fitted)] = None
         counts["boxes clipped to their picture"] += fitted != corners
     counts["pictures whose boxes were turned as their EXIF orientation says"] += turn != 1
     return Picture("", Path(), *size, tuple(boxes), record.split, b"", counts, tuple(lost))

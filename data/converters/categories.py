@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
+from data.converters.json_files import text_of
 from data.converters.shapes import number
 from data.converters.source import Source
 from utils.errors import UserError
+
+EXACT = 1 << 53  # from here on a float may stand for several whole numbers
+_WHOLE = re.compile(r"([+-]?[0-9]{1,4000})([.,]0*)?")
 
 
 def ident(value: Any) -> Hashable:
     """An id by its value, not its type: 1, "1" and 1.0 are one. Ids that are no number stand as they are."""
     if isinstance(value, str):
-        value = value.strip()
-        try:
-            return int(value)  # exact, also beyond 2^53
-        except ValueError:
-            pass
-    elif isinstance(value, int):
-        return int(value)
+        whole = _WHOLE.fullmatch(value.strip())
+        return int(whole[1]) if whole else value.strip()  # exact, also beyond 2^53
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
     as_number = number(value)
-    if as_number is not None and as_number == as_number // 1:
+    if as_number is not None and abs(as_number) < EXACT and as_number == int(as_number):
         return int(as_number)
-    return value if isinstance(value, Hashable) else repr(value)
+    return repr(value)  # so that True and 1 stay apart
 
 
 class Categories:
@@ -39,9 +41,8 @@ class Categories:
     def add(self, content: dict[str, Any], file: Path) -> None:
         """Take in the `categories` of a file. Raises UserError where one lacks its id or name, or means another."""
         try:
-            entries = [(ident(item["id"]), str(item["name"]), item) for item in content["categories"]]
-            "".join(name for _, name, _ in entries).encode()  # JSON can spell half a character
-            if any(key is None for key, _, _ in entries):
+            entries = [(ident(item["id"]), text_of(item["name"]), item) for item in content["categories"]]
+            if any(item["id"] is None or not name for _, name, item in entries):
                 raise KeyError
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{file}: each category needs an id and a name; export it again") from None

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
 from data.converters.categories import Categories, ident
 from data.converters.json_files import files_below, head, load_json, text_of
-from data.converters.shapes import around, numbers, size_of
+from data.converters.shapes import around, number, numbers, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_name, split_of
 from utils.errors import UserError
 
 KEYS = ("images", "annotations", "categories")
+NAMES = ("file_name", "path", "coco_url", "url")  # where a picture's name or path may stand
 _BEGINS = re.compile(r'\s*\{\s*"(info|licenses|images|annotations|categories|type|supercategories)"\s*:')
 
 
@@ -56,6 +57,9 @@ def read(source: Path, images: Path | None = None) -> Source:
             missing = ", ".join(key for key in KEYS if not isinstance(content.get(key), list))
             found.skip(file.name, f"holds no boxes (it lacks {missing})", "a JSON file that lacks " + missing)
             continue
+        if any(isinstance(item, dict) and "segments_info" in item for item in content["annotations"]):
+            found.skip(file.name, "holds panoptic segments, not boxes", "a JSON file of panoptic segments")
+            continue
         categories.add(content, file)
         contents.append((file, content))
     used = {ident(item.get("category_id")) for _, c in contents for item in c["annotations"] if isinstance(item, dict)}
@@ -82,19 +86,30 @@ def _all_records(
         split = _split(file, root)
         items = _items(found, file, content, categories)
         folders = _folders(file, root, split)
-        for entry in content["images"]:
-            if not isinstance(entry, dict):
-                found.skip(file.name, "an image that is no object")
-                continue
+        entries = [entry for entry in content["images"] if isinstance(entry, dict)]
+        if len(entries) < len(content["images"]):
+            found.skip(file.name, f"{len(content['images']) - len(entries)} images that are no objects")
+        _check_ids(file, entries)
+        for entry in entries:
             where = f"{file.name}: image {text_of(entry.get('id')) or entry.get('id')}"
-            name = text_of(entry.get("file_name"))
+            name = next((name for key in NAMES if (name := text_of(entry.get(key)))), "")
             size = size_of(entry.get("width"), entry.get("height"))
-            yield Record(where, name, folders, "", size, tuple(items.pop(ident(entry.get("id")), ())), split)
+            own = items.pop(ident(entry["id"]), ()) if entry.get("id") is not None else ()
+            yield Record(where, name, folders, "", size, tuple(own), split)
         for image, rest in items.items():
-            found.skip(
-                file.name,
-                f"{len(rest)} box{'' if len(rest) == 1 else 'es'} of image {image}, which is not listed",
-                "its image is not listed",
+            what = f"{len(rest)} box{'' if len(rest) == 1 else 'es'} of image {image}, which is not listed"
+            found.skip(file.name, what, "its image is not listed")
+
+
+def _check_ids(file: Path, entries: list[dict[str, Any]]) -> None:
+    """No two pictures may have one id: their boxes could not be told apart."""
+    names: dict[Hashable, Any] = {}
+    for entry in entries:
+        if entry.get("id") is not None and (name := names.setdefault(ident(entry["id"]), entry.get("file_name"))) != (
+            entry.get("file_name")
+        ):
+            raise UserError(
+                f"{file}: {name!r} and {entry.get('file_name')!r} have one id, {entry['id']!r}; renumber them"
             )
 
 
@@ -106,20 +121,26 @@ def _split(file: Path, root: Path) -> str | None:
 
 
 def _folders(file: Path, root: Path, split: str | None) -> tuple[Path, ...]:
-    """Where the pictures of a file may lie: its own folder first, then those around."""
+    """Where the pictures of a file may lie: its own folder first, then those around, among which a name is to fit one.
+
+    Its own folder is that of its name, train2017 of instances_train2017.json, else the only one of its part of the
+    split, else where the file lies.
+    """
     base = file.parent.parent if _is_plain(file.parent) and file.parent != root else file.parent
-    near = [base, base / "images", file.parent, root, root / "images"]
-    own = []
-    if split is not None:
-        if not _is_plain(file.parent) and split_name(file.parent.name) == split:
-            own.append(file.parent)
-        tail = re.sub(r"^(instances|annotations|coco)[_-]", "", file.stem)
-        for folder in dict.fromkeys(near):
-            below = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-            own += [entry for entry in below if entry.name == tail]
-            own += [entry for entry in below if split_name(entry.name) == split and entry not in own]
-        own = [each for entry in own for each in (entry, entry / "images") if each.is_dir()]
-    return tuple(dict.fromkeys((*own, *near)))
+    near = (base, base / "images", file.parent, root, root / "images")
+    tail = re.sub(r"^(instances|annotations|coco)[_-]", "", file.stem)
+    below = [entry for folder in dict.fromkeys(near) for entry in _folders_in(folder)]
+    named = [entry for entry in below if entry.name == tail]
+    parts = [entry for entry in below if split is not None and split_name(entry.name) == split]
+    own = named if len(named) == 1 else parts if len(parts) == 1 and not named else []
+    if split is not None and split_name(file.parent.name) == split:
+        own = [file.parent]
+    rest = [inside for folder in (*own, *named, *parts) for inside in (folder, folder / "images")]
+    return tuple(dict.fromkeys((*own, file.parent, *rest, *near)))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
 def _items(
@@ -131,7 +152,7 @@ def _items(
         what = f"annotations[{position}]"
         if not isinstance(item, dict) or item.get("image_id") is None:
             found.skip(file.name, f"{what}: names no picture", "an annotation that names no picture")
-        elif item.get("iscrowd") not in (None, 0, "0", False):
+        elif item.get("iscrowd") and number(item["iscrowd"]) != 0:
             found.counts["crowd annotations, left out"] += 1
         else:
             items[ident(item["image_id"])].append((what, _box(item, categories)))

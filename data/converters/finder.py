@@ -15,6 +15,9 @@ from data.converters.split_names import split_of
 from data.pictures import SUFFIXES
 from utils.errors import UserError
 
+# of pictures in other formats too: a set was often converted after it was annotated
+_ALL_SUFFIXES = (*SUFFIXES, ".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga")
+
 
 class Unusable(Exception):
     """A picture that has to be left out. The text says why; `reason` is what is counted."""
@@ -30,6 +33,7 @@ class PictureFinder:
     1. The path as given, relative to the record's folders: its own folder, else exactly one of the others.
     2. Else that path below any folder, if exactly one picture has it.
     3. Else the one picture with that base name; letter case, URL-encoding, Unicode form, folders and suffix set aside.
+       A folder that is the annotation's own, or in the path, and that holds pictures but not this one, lacks it.
 
     Where several pictures fit, UserError names them. Nothing outside the roots is ever read.
     """
@@ -39,14 +43,10 @@ class PictureFinder:
         self._by_key: dict[str, list[Path]] = defaultdict(list)
         for file in sorted({file for root in self.roots for file in _pictures(root)}):
             self._by_key[_key(file.name)].append(file)
+        self._folders = {file.parent for files in self._by_key.values() for file in files}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_key.values()))
-
-    @property
-    def folders(self) -> list[Path]:
-        """Every folder that holds a picture."""
-        return sorted({file.parent for files in self._by_key.values() for file in files})
 
     def all(self) -> set[Path]:
         """Every picture."""
@@ -63,10 +63,10 @@ class PictureFinder:
         if exact:
             return self._only(record, exact), True
         same = self._by_key.get(_key(_base(given)), []) if given else []
-        below = [file for file in same if _ends_with(file, given)]
-        by_name = below or self._of_split(record, same)
-        if not by_name and record.stem:
-            by_name = self._of_split(record, self._by_key.get(_key(record.stem), []))
+        by_name = [file for file in same if _ends_with(file, given)]
+        by_name = by_name or self._nearest(record, self._of_split(record, self._in_its_folder(record, given, same)))
+        if not by_name and record.stem and _key(record.stem) != _key(_base(given)):
+            by_name = self._namesakes(record)
         if by_name:
             return self._only(record, by_name), False
         if given and all(self._inside(folder / _slashes(given)) is None for folder in (*record.folders, *self.roots)):
@@ -78,28 +78,53 @@ class PictureFinder:
         """Another picture, which has the annotation file's own name where `picture` has not; None where none has."""
         if not record.stem or _key(record.stem) == _key(picture.name):
             return None
-        return next((file for file in self._by_key.get(_key(record.stem), []) if file != picture), None)
+        return next(iter(self._namesakes(record)), None)
+
+    def _namesakes(self, record: Record) -> list[Path]:
+        return self._nearest(record, self._of_split(record, self._by_key.get(_key(record.stem), [])))
 
     def _as_given(self, record: Record, given: str) -> list[Path]:
         """Pictures at the path itself: that of the record's own folder, else all."""
-        found = []
+        found: list[Path] = []
         plain = "/" not in _slashes(given)
         for number, folder in enumerate((*record.folders, *self.roots)):
-            for name in dict.fromkeys((given, _slashes(given), unquote(_slashes(given)))):
-                file = self._inside(folder / name)
-                if file is not None and file not in found and _is_file(file):
-                    if number == 0:
-                        return [file]
-                    found += self._of_split(record, [file]) if plain else [file]
+            names = dict.fromkeys((given, _slashes(given), unquote(_slashes(given))))
+            files = (file for name in names if (file := self._inside(folder / name)) is not None and _is_file(file))
+            file = next(files, None)
+            if file is not None and number == 0:
+                return [file]
+            if file is not None and file not in found:
+                found += self._of_split(record, [file]) if plain else [file]
         return found
+
+    def _in_its_folder(self, record: Record, given: str, files: list[Path]) -> list[Path]:
+        """Where the path leads into a folder that is there and holds pictures, those below it; else all."""
+        parent = _slashes(given).rpartition("/")[0]
+        folders = {self._inside(folder / parent) for folder in (*record.folders, *self.roots)} if parent else set()
+        known = folders & self._folders
+        return [file for file in files if any(file.is_relative_to(one) for one in known)] if known else files
+
+    def _nearest(self, record: Record, files: list[Path]) -> list[Path]:
+        """Those below the first of the record's folders that has any, all where none has.
+
+        An annotation file of one picture whose own folder holds pictures is of one of these.
+        """
+        own = [folder for folder in record.folders if folder in self._folders] if record.stem else []
+        for folder in own or record.folders:
+            deep = not own or folder == own[0]
+            below = [file for file in files if (file.is_relative_to(folder) if deep else file.parent == folder)]
+            if below:
+                return below
+        return [] if own else files
 
     def _of_split(self, record: Record, files: list[Path]) -> list[Path]:
         """Without those in the folder of another part of the split: names may repeat from part to part."""
         if record.split is None:
             return files
-        return [file for file in files if self._split(file) in (None, record.split)]
+        return [file for file in files if self.split(file) in (None, record.split)]
 
-    def _split(self, file: Path) -> str | None:
+    def split(self, file: Path) -> str | None:
+        """The part of a published split that the picture's folders say."""
         root = next(root for root in self.roots if file.is_relative_to(root))
         return split_of(file.relative_to(root))
 
@@ -139,14 +164,19 @@ def _base(given: str) -> str:
     """The last part of a path or an address, its URL-encoding undone."""
     if re.match(r"[a-z][a-z0-9+.-]+://", given, re.IGNORECASE):
         given = urlsplit(given).path or given
-    return unquote(_slashes(given)).rstrip("/").rpartition("/")[2]
+    return _slashes(unquote(given)).rstrip("/").rpartition("/")[2]
 
 
 def _key(name: str) -> str:
-    """A base name with letter case, Unicode form and a picture's suffix set aside."""
-    name = unicodedata.normalize("NFC", name).casefold()
-    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    """A base name with letter case, URL-encoding, Unicode form and a picture's suffix set aside."""
+    name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).casefold()).strip()
+    suffix = next((suffix for suffix in _ALL_SUFFIXES if name.endswith(suffix)), "")
     return name.removesuffix(suffix)
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two base names are one but for letter case, URL-encoding, Unicode form and suffix."""
+    return _key(one) == _key(other)
 
 
 def _ends_with(file: Path, given: str) -> bool:

@@ -11,7 +11,7 @@ Corners = tuple[float, float, float, float]
 
 def number(value: Any) -> float | None:
     """A number by its value, whatever its type: 1, "1", " 1.0 " and "1,0" are one; None where it is none."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or (isinstance(value, str) and "_" in value):
         return None
     try:
         return float(value.strip().replace(",", ".") if isinstance(value, str) else value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -26,25 +27,25 @@ def assign(pictures: Sequence[Picture], share: float | None, seed: int, resplit:
         UserError: a share that makes no split, too few pictures.
     """
     published = {picture.split for picture in pictures} & set(PARTS)
-    if resplit or not published - {"test"}:
+    if resplit or not published:
         return _drawn(pictures, share, seed), "drawn anew" if published else "drawn: none is published"
     filled = [replace(picture, split=picture.split or "train") for picture in pictures]
+    train = [picture for picture in filled if picture.split == "train"]
+    rest = [picture for picture in filled if picture.split != "train"]
+    if not train:
+        parts = " and ".join(sorted(published))
+        return _drawn(pictures, share, seed), f"drawn: of the published one only {parts} is here"
     told = "as published"
     unlisted = sum(picture.split is None for picture in pictures)
     if unlisted:
         told += f", {unlisted} in no part of it taken for training"
     if "val" in published:
-        if "train" not in {picture.split for picture in filled}:
-            raise UserError("the published split has no training part; give --resplit to draw one")
         return filled, told
     if share == 0:
         if "test" not in published:
             raise UserError("--val 0: the published split has no validation or test part; give a share, such as 0.15")
-        parts = {"test": "val"}
-        return [replace(p, split=parts.get(p.split, p.split)) for p in filled], f"{told}, the test part validates"
-    train = _drawn([picture for picture in filled if picture.split == "train"], share, seed)
-    rest = [picture for picture in filled if picture.split != "train"]
-    return [*train, *rest], f"{told}, the validation part drawn from training: none is published"
+        return [*train, *(replace(picture, split="val") for picture in rest)], f"{told}, the test part validates"
+    return [*_drawn(train, share, seed), *rest], f"{told}, the validation part drawn from training: none is published"
 
 
 def _drawn(pictures: Sequence[Picture], share: float | None, seed: int) -> list[Picture]:
@@ -53,7 +54,8 @@ def _drawn(pictures: Sequence[Picture], share: float | None, seed: int) -> list[
         raise UserError("--val 0: no split is published, so a share has to be drawn; give one, such as 0.15")
     names = [picture.name for picture in pictures]
     if len(set(names)) < len(names):  # parts are named each below its own folder
-        names = [picture.file.as_posix() for picture in pictures]
+        base = os.path.commonpath([picture.file.parent for picture in pictures])
+        names = [picture.file.relative_to(base).as_posix() for picture in pictures]
     validation = split(names, share, seed)
     parts = ["val" if name in validation else "train" for name in names]
     return [replace(picture, split=part) for picture, part in zip(pictures, parts, strict=True)]

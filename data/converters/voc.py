@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data.converters import image_sets
 from data.converters.json_files import files_below, head
-from data.converters.shapes import number, size_of
+from data.converters.shapes import around, number, numbers, size_of, turned
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of
 from data.converters.xml_files import load_xml
 from utils.errors import UserError
 
-LARGEST = 8 << 20  # bytes: a hundred thousand objects take less
+LARGEST = 64 << 20  # bytes: a hundred thousand objects take less
 PICTURE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-LISTS = ("test", "val", "train", "trainval")  # a name in several is in the first: what validates is never trained on
 
 
 def recognise(source: Path) -> str | None:
@@ -42,45 +42,44 @@ def read(source: Path, images: Path | None = None) -> Source:
     files = [] if source.is_file() else list(files_below(source, ".xml"))
     if not files:
         raise UserError(f"{source}: holds no *.xml; name the folder that holds annotations and pictures")
-    homes = {folder: _home(folder, source) for folder in {file.parent for file in files}}
-    places = [folder for _, folder in homes.values() if folder]
-    roots = (images,) if images else tuple(dict.fromkeys(places)) if len(places) == len(homes) else (source,)
-    found = Source("PASCAL VOC", roots)
-    found.records = _records(found, source, files, homes, images)
+    found = Source("PASCAL VOC", (images or source,))
+    found.records = _records(found, source, files, images)
     return found
+
+
+def _records(found: Source, source: Path, files: list[Path], images: Path | None) -> Iterator[Record]:
+    folders = {file.parent for file in files}
+    homes = {folder: _home(folder, source) for folder in folders}
+    bases = {folder: image_sets.base_of(folder, source) for folder in folders}
+    lists = {base: image_sets.published(base, found) for base in set(bases.values())}
+    listed = {base: set(parts) for base, parts in lists.items()}
+    for file in files:
+        where = str(file.relative_to(source))
+        base, pictures = homes[file.parent]
+        name = image_sets.key(file.name)
+        listed[bases[file.parent]].discard(name)
+        try:
+            tree = _annotation(load_xml(file, LARGEST))
+        except UserError as error:
+            found.skip(where, str(error))
+            continue
+        split = lists[bases[file.parent]].get(name) or split_of(file.relative_to(source))
+        yield _record(where, file, tree, _folders(file, base, images or pictures), split, found)
+    found.counts["names in ImageSets without an annotation"] += sum(map(len, listed.values()))
 
 
 def _home(folder: Path, source: Path) -> tuple[Path, Path | None]:
     """The nearest folder above annotations that has one of pictures in it, and that one (None: none has)."""
     for base in (folder, *folder.parents):
         try:
-            inside = sorted(entry for entry in base.iterdir() if entry.name.lower() in PICTURE_FOLDERS)
+            inside = [entry for entry in base.iterdir() if entry.name.lower() in PICTURE_FOLDERS and entry.is_dir()]
         except OSError:
             inside = []
-        if inside and inside[0].is_dir():
-            return base, min(inside, key=lambda entry: PICTURE_FOLDERS.index(entry.name.lower()))
+        if inside:
+            return base, min(inside, key=lambda entry: (PICTURE_FOLDERS.index(entry.name.lower()), entry.name))
         if base == source:
             break
     return source, None
-
-
-def _records(
-    found: Source, source: Path, files: list[Path], homes: dict[Path, tuple[Path, Path | None]], images: Path | None
-) -> Iterator[Record]:
-    lists = {base: _published(base, found) for base, _ in set(homes.values())}
-    for file in files:
-        where = str(file.relative_to(source))
-        base, pictures = homes[file.parent]
-        try:
-            tree = load_xml(file, LARGEST)
-        except UserError as error:
-            found.skip(where, str(error))
-            continue
-        if tree.tag != "annotation":
-            found.skip(where, f"no annotation of a picture, but <{tree.tag[:40]}>", "no annotation of a picture")
-            continue
-        split = lists[base].get(file.stem.casefold()) or split_of(file.relative_to(source))
-        yield _record(where, file, tree, _folders(file, base, images or pictures), split, found)
 
 
 def _folders(file: Path, base: Path, pictures: Path | None) -> tuple[Path, ...]:
@@ -92,23 +91,13 @@ def _folders(file: Path, base: Path, pictures: Path | None) -> tuple[Path, ...]:
     return (*(folder for folder in mirrored if folder.is_dir()), pictures, file.parent)
 
 
-def _published(base: Path, found: Source) -> dict[str, str]:
-    """The part of each annotation by its name, as lists in ImageSets/Main say."""
-    folders = [base / "ImageSets" / "Main", base / "ImageSets"]
-    parts: dict[str, str] = {}
-    for name in LISTS:
-        file = next((file for folder in folders if (file := folder / f"{name}.txt").is_file()), None)
-        if file is None:
-            continue
-        for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-            words = line.split()
-            if words and len(words) <= 2 and words[-1] != "-1":
-                stem = re.sub(r"\.(jpe?g|png|bmp|xml)$", "", os.path.basename(words[0]), flags=re.IGNORECASE).casefold()
-                part = "train" if name == "trainval" else name
-                if name != "trainval" and parts.get(stem, part) != part:
-                    found.counts["pictures listed in two parts of the split, kept for validation or test"] += 1
-                parts.setdefault(stem, part)
-    return parts
+def _annotation(tree: ET.Element) -> ET.Element:
+    """The element that describes the picture, which some tools wrap into another."""
+    inner = [tree, *tree.iter("annotation")] if tree.tag == "annotation" else list(tree.iter("annotation"))
+    described = [one for one in inner if one.find("object") is not None or one.find("filename") is not None]
+    if not inner or len({id(one) for one in described}) > 1:
+        raise UserError(f"no annotation of one picture, but <{tree.tag[:40]}>")
+    return described[0] if described else inner[0]
 
 
 def _record(
@@ -116,7 +105,7 @@ def _record(
 ) -> Record:
     objects = tree.findall("object") or list(tree.iter("object"))
     marks = [(item.findtext("difficult") or "").strip() for item in objects]
-    found.counts["objects marked difficult, treated like the others"] += marks.count("1")
+    found.counts["objects marked difficult, treated like the others"] += sum(number(mark) == 1 for mark in marks)
     items = tuple((f"object {position}", _box(item)) for position, item in enumerate(objects, 1))
     size = size_of(tree.findtext("size/width"), tree.findtext("size/height"))
     name = (tree.findtext("filename") or "").strip() or (tree.findtext("path") or "").strip()
@@ -124,6 +113,21 @@ def _record(
 
 
 def _box(item: ET.Element) -> Box | str:
+    """An object's own box, not that of its parts; where it has none, the box around its polygon."""
     label = " ".join((item.findtext("name") or "").split())
-    corners = [number(item.findtext(f"bndbox/{side}")) for side in CORNERS]
-    return Box(label, tuple(corners)) if label and None not in corners else "it lacks a class or a corner"
+    corners = numbers(item.findtext(f"bndbox/{side}") for side in CORNERS)
+    if corners is None and item.find("bndbox") is None:
+        corners = _outline(item)
+    return Box(label, tuple(corners)) if label and corners else "it lacks a class or a corner"
+
+
+def _outline(item: ET.Element) -> Sequence[float] | None:
+    """The box around a turned box (cx, cy, w, h and an angle in radians) or a polygon."""
+    turned_box = numbers(item.findtext(f"robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle"))
+    if turned_box:
+        cx, cy, w, h, angle = turned_box
+        return turned((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), math.degrees(angle), (cx, cy))
+    polygon = item.find("polygon")
+    coordinates = [] if polygon is None else [part for part in polygon.iter() if re.fullmatch(r"[xy]\d*", part.tag)]
+    x, y = (numbers(part.text for part in coordinates if part.tag[0] == axis) for axis in "xy")
+    return around(list(zip(x, y, strict=True))) if x and y and len(x) == len(y) > 2 else None

@@ -142,7 +142,7 @@ def test_names_sorted_or_chosen(voc, tmp_path, capsys):
 LAUGHS = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]>'
 BROKEN = {
     "missing": (voc_xml("nowhere.jpg"), "'nowhere.jpg' is missing"),
-    "climbs": (voc_xml("../../secret.jpg"), "lies outside images/"),
+    "climbs": (voc_xml("../../secret.jpg"), "lies outside src/"),
     "cut": (voc_xml("p0.jpg")[:-20], "line 1: broken XML"),
     "laughs": (voc_xml("&y;", head=LAUGHS), "has a DOCTYPE"),
     "utf16": ('<?xml version="1.0" encoding="utf-16"?>' + voc_xml("&y;", head=LAUGHS), "has a DOCTYPE"),
