@@ -17,26 +17,26 @@ from utils.device import synchronize
 PROBE_SECONDS = 1.0
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a square matrix product in `dtype`: the best of what a second allows.
+def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = PROBE_SECONDS) -> float:
+    """FLOP/s of a square matrix product in `dtype`: the best of what so many seconds allow, one product at least.
 
     fp32 rounds to TF32 where convolutions may, so that both are in the same format.
     """
     matmul = torch.backends.cuda.matmul
     before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
-        return _matrix_rate(device, dtype)
+        return _matrix_rate(device, dtype, seconds)
     finally:
         matmul.allow_tf32 = before
 
 
-def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+def _matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best, until = float("inf"), time.perf_counter() + PROBE_SECONDS
     for _ in range(3):  # warm-up
         a @ b
-    while time.perf_counter() < until:
+    best, until = float("inf"), time.perf_counter() + seconds
+    while best == float("inf") or time.perf_counter() < until:
         synchronize(device)
         start = time.perf_counter()
         a @ b
