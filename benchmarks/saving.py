@@ -55,8 +55,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = (
         f"--data {given.data} --cfg {given.cfg} --imgsz {given.imgsz} --nbs 16 --optim adamw --device {given.device}"
     )
-    asked, _ = options.parse(words.split(), "saving", "")
-    run = start.prepare(asked)
+    run = start.prepare(options.parse(words.split(), "saving", "")[0])
+    figures = measure(run, given.rounds)
+    machine.write(OUT, figures, run.device)
+    print(f"an epoch {figures['epoch_without_s']:.3f} s; saving costs {figures['cost']:+.1%} of it")
+    print(f"training waited {figures['waited_s']:.4f} s, then lost {figures['lost_s']:.4f} s while they were written")
+
+
+def measure(run: Session, rounds: int) -> dict[str, Any]:
+    """The figures of so many epochs of each kind."""
     times: dict[bool, list[list[float]]] = {True: [], False: []}
     waits = []
     with tempfile.TemporaryDirectory() as folder, run.saver.writer:
@@ -64,16 +71,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         (run.folder / "weights").mkdir()
         run.model.train()
         epoch(run, 0, saving=True)  # warm-up
-        for number in progress(range(1, 2 * given.rounds + 1), desc="epochs"):
+        for number in progress(range(1, 2 * rounds + 1), desc="epochs"):
             saving = number % 2 == (number // 2) % 2  # A B B A: neither is always second
             waited, each = epoch(run, number, saving)
             times[saving].append(each)
             waits += [waited] if saving else []
             run.saver.writer.wait()
-    figures = compared(waits, times[True], times[False])
-    machine.write(OUT, figures, run.device)
-    print(f"an epoch {figures['epoch_without_s']:.3f} s; saving costs {figures['cost']:+.1%} of it")
-    print(f"training waited {figures['waited_s']:.4f} s, then lost {figures['lost_s']:.4f} s while they were written")
+    return compared(waits, times[True], times[False])
 
 
 def compared(waits: list[float], saving: list[list[float]], without: list[list[float]]) -> dict[str, Any]:

@@ -39,5 +39,5 @@ class Findings:
         write_atomic(self.path, json.dumps(self.content))
 
 
-class LeftOut(Exception):  # noqa: N818
+class LeftOut(Exception):
     """Raised by a part that has nothing to do here, with the reason."""

@@ -51,7 +51,10 @@ def markdown(result: dict[str, Any]) -> str:
     """For a reader of the repository."""
     facts = {"chip": result["chip"], "command": f"`{result['command']}`", "date": result["date"]}
     facts |= {"minutes": f"{result['seconds'] / 60:.1f}", "machine": result["machine"]["processor"]}
-    facts |= {"cores": result["machine"]["cores"], "versions": ", ".join(f"{k} {v}" for k, v in result["versions"].items())}
+    facts |= {
+        "cores": result["machine"]["cores"],
+        "versions": ", ".join(f"{k} {v}" for k, v in result["versions"].items()),
+    }
     facts |= {"data": result["data"], "not installed": ", ".join(result["missing"]) or "nothing"}
     head = ["part", "what", "figure", "bar", "verdict"]
     lines = [f"# {result['chip']}", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ from training import options
 from training.options import Options
 from utils.files.atomic import write_atomic
 
+T = TypeVar("T")
 NARROW = "layout: yolov5\ndepth: 0.33\nwidth: 0.0625\n"  # 0.1 M parameters
 
 
@@ -44,8 +46,8 @@ class Setting:
         """The side of pictures: as asked for, or a small one."""
         return 64 if self.quick else pixels
 
-    def count(self, whole: int, quick: int) -> int:
-        """One of two numbers."""
+    def either(self, whole: T, quick: T) -> T:
+        """One of two values."""
         return quick if self.quick else whole
 
     def layout(self, name: str) -> str:
@@ -59,7 +61,7 @@ class Setting:
 
     def flags(self, text: str, **values: object) -> list[str]:
         """A command line of train.py on this device without pictures of its batches: `text`, then `values`."""
-        words = ["--device", self.device, "--noplots", "--workers", str(self.count(8, 1)), *text.split()]
+        words = ["--device", self.device, "--noplots", "--workers", str(self.either(8, 1)), *text.split()]
         for name, value in values.items():
             words += ["--" + name.replace("_", "-"), str(value)]
         return words

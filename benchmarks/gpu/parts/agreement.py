@@ -42,7 +42,7 @@ def run(setting: Setting, findings: Findings) -> None:
 
 def metrics(setting: Setting, findings: Findings) -> None:
     """Sums of the same float64 numbers in another order: 1e-9."""
-    found, truth = scored_pictures(setting.count(1000, 50), 5, 50, 7)
+    found, truth = scored_pictures(setting.either(1000, 50), 5, 50, 7)
     here = evaluate_boxes(found, truth, 5)
     there = evaluate_boxes([rows.to(setting.where) for rows in found], truth, 5)
     gap = max(abs(getattr(here, name) - getattr(there, name)) for name in ("precision", "recall", "map50", "map"))
@@ -52,7 +52,7 @@ def metrics(setting: Setting, findings: Findings) -> None:
 def suppression(setting: Setting, findings: Findings) -> None:
     """Which boxes stay is a comparison of numbers: on sides of whole quarters they are exact, and none may differ."""
     generator = torch.Generator().manual_seed(0)
-    pictures, anchors = setting.count(16, 2), setting.count(8000, 500)
+    pictures, anchors = setting.either(16, 2), setting.either(8000, 500)
     centre, side = torch.rand(2, pictures, anchors, 2, generator=generator)
     boxes = torch.cat((centre * 600 + 20, side * 80 + 4), -1).mul(4).round() / 4
     decoded = torch.cat((boxes, torch.rand(pictures, anchors, 6, generator=generator) ** 2), -1)
@@ -140,7 +140,7 @@ def gradients(setting: Setting, findings: Findings, batch: Batch) -> None:
 
 
 def cases(own: float, half: float, on_gpu: bool) -> dict[str, tuple[torch.dtype, float]]:
-    """Number formats and their tolerances, where the CPU is `own` off in float32 and `half` in bf16, if that is known."""
+    """Number formats and tolerances, where the CPU is `own` off in float32 and `half` in bf16 (0: not compared)."""
     found = {"fp32": (torch.float32, 8 * own)}
     if half:
         found["bf16"] = torch.bfloat16, 2 * half

@@ -29,9 +29,9 @@ def run(setting: Setting, findings: Findings) -> None:
         formats |= {"fp16": torch.float16, "TF32": torch.float32}
     for name, dtype in formats.items():
         torch.backends.cudnn.allow_tf32 = name == "TF32"  # which `matrix_rate` follows
-        rate = matrix_rate(device, dtype, seconds=setting.count(1, 0))
+        rate = matrix_rate(device, dtype, seconds=setting.either(1, 0))
         findings.add(f"matrix product, {name}", rate / 1e12, "TFLOP/s")
-    size = setting.count(1 << 30, 1 << 24)
+    size = setting.either(1 << 30, 1 << 24)
     for name, (copy, moved) in copies(device, size).items():
         findings.add(f"copy, {name}", moved / seconds(copy, device) / 1e9, "GB/s")
 

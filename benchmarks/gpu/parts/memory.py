@@ -29,12 +29,12 @@ sys.stdin.read()
 
 
 def run(setting: Setting, findings: Findings) -> None:
-    """train.py for an epoch of one batch; it has to go on in parts to its end. A CPU's memory is not made to run out."""
-    pictures = setting.count(768, 8)
+    """train.py for an epoch of a batch or a few, which has to go on in parts. A CPU's memory is not made to run out."""
+    pictures = setting.either(768, 8)
     data = enlarged(setting, pictures)
     trained(setting, findings, "a batch that cannot fit", data, "yolov5x", pictures)
     with holding(setting):
-        trained(setting, findings, "memory held by another process", data, "yolov5s", setting.count(128, 4))
+        trained(setting, findings, "memory held by another process", data, "yolov5s", setting.either(128, 4))
 
 
 def trained(setting: Setting, findings: Findings, what: str, data: Path, cfg: str, batch: int) -> None:

@@ -22,7 +22,7 @@ def run(setting: Setting, findings: Findings) -> None:
         data=setting.data,
         cfg=setting.layout("yolov5n"),
         imgsz=setting.size(320),
-        batch_size=setting.count(16, 4),
+        batch_size=setting.either(16, 4),
     )
     per_epoch = -(-len(training_index(setting)) // 16)
     whole, killed = (processes.trainer(words, folder(name) / CONSOLE, folder(name)) for name in ("whole", "killed"))
@@ -52,5 +52,3 @@ def folder(name: str) -> Path:
 def steps(table: Path) -> int:
     """Steps that a run's lr.csv has."""
     return max(table.read_bytes().count(b"\n") - 1, 0) if table.exists() else 0
-
-
