@@ -1,6 +1,6 @@
 """A part in a process of its own, so that one that hangs or crashes is named and the next begins.
 
-`run` starts it; `python -m benchmarks.gpu.child PART SETTING FINDINGS` is the process.
+`run` starts it; `python -m benchmarks.gpu.child MODULE SETTING FINDINGS` is the process.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.findings import DONE, FAILED, LATE, LEFT_OUT, RUNNING, Findings, LeftOut
+from benchmarks.gpu.parts import Part
 from benchmarks.gpu.setting import Setting
 from utils.console import log
 
@@ -26,13 +27,13 @@ ROOT = Path(__file__).resolve().parents[2]
 EVERY = 0.5  # seconds between two looks at what it found
 
 
-def start(part: str, setting: Setting, console: Path) -> tuple[subprocess.Popen, Path]:
+def start(part: Part, setting: Setting, console: Path) -> tuple[subprocess.Popen, Path]:
     """The process of a part, and the file of its findings. It leads a group: all it starts can be ended with it."""
-    folder = Path(setting.folder) / part
+    folder = Path(setting.folder) / part.name
     folder.mkdir()
     setting.write(folder / "setting.json")
     found = folder / "findings.json"
-    words = [sys.executable, "-m", "benchmarks.gpu.child", part, str(folder / "setting.json"), str(found)]
+    words = [sys.executable, "-m", "benchmarks.gpu.child", part.module, str(folder / "setting.json"), str(found)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     with open(console, "ab") as out:
         process = subprocess.Popen(
@@ -41,7 +42,7 @@ def start(part: str, setting: Setting, console: Path) -> tuple[subprocess.Popen,
     return process, found
 
 
-def run(part: str, setting: Setting, console: Path, changed: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def run(part: Part, setting: Setting, console: Path, changed: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Run a part until its end or `setting.until`; `changed` is called with what it has found whenever that grows."""
     process, path = start(part, setting, console)
     seen = ""
@@ -73,14 +74,14 @@ def how(code: int) -> str:
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def main(part: str, setting: str, path: str) -> int:
+def main(module: str, setting: str, path: str) -> int:
     """Do a part. Its failure is among its findings; 1 where it failed."""
     log.setup()
     findings = Findings(Path(path))
     findings.write()
-    print(f"\n===== {part}, {time.strftime('%H:%M:%S')}", flush=True)
+    print(f"\n===== {module}, {time.strftime('%H:%M:%S')}", flush=True)
     try:
-        importlib.import_module(f"benchmarks.gpu.parts.{part}").run(Setting.read(Path(setting)), findings)
+        importlib.import_module(module).run(Setting.read(Path(setting)), findings)
     except LeftOut as reason:
         findings.end(LEFT_OUT, str(reason))
     except Exception as error:  # whatever it is, the next part has its turn

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.gpu import bars, child, packages, pictures, report
 from benchmarks.gpu.findings import DONE, FAILED, LATE, RUNNING
-from benchmarks.gpu.parts import PARTS, Part
+from benchmarks.gpu.parts import AHEAD, PARTS, Part
 from benchmarks.gpu.setting import Setting
 from data.datasets import load_dataset
 from utils import config
@@ -65,7 +65,7 @@ class Run:
     def do(self, part: Part) -> None:
         """Run a part within its time and say what it found."""
         self.setting.until = self.limit(part)
-        found = child.run(part.name, self.setting, self.console, lambda found: self.take(part, found))
+        found = child.run(part, self.setting, self.console, lambda found: self.take(part, found))
         self.take(part, found)
         if found["state"] != DONE:
             LOGGER.warning(f"{part.title}: {found['state']}{': ' * bool(found.get('why'))}{found.get('why', '')}")
@@ -77,10 +77,10 @@ class Run:
         return min(time.time() + 2 * scale * part.seconds, self.ends - scale * after)
 
     def compiling(self, chosen: Sequence[Part]) -> ExitStack:
-        """Where `throughput` will need them, have networks compiled beside the first parts, until this is closed."""
+        """In a whole run on a GPU, have networks compiled beside the first parts, until this is closed."""
         stack = ExitStack()
-        if self.setting.on_gpu and not self.setting.quick and {"tests", "throughput"} <= {p.name for p in chosen}:
-            stack.callback(child.end, child.start("compile_ahead", self.setting, self.console)[0])
+        if self.setting.on_gpu and not self.setting.quick and list(chosen) == list(PARTS):
+            stack.callback(child.end, child.start(AHEAD, self.setting, self.console)[0])
         return stack
 
     def take(self, part: Part, found: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     LOGGER.info(f"{number} of {len(chosen)}: {part.title}")
                     run.do(part)
         print(report.table(run.result))
-        if run.setting.on_gpu and not command.quick and chosen == PARTS:
+        if run.setting.on_gpu and not command.quick and list(chosen) == list(PARTS):
             run.write(RESULTS)
         LOGGER.info(f"{run.result['seconds']:.0f} s; figures, table and console are in {run.out}")
         return int(run.failed())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,16 @@ def enlarged(setting: Setting, count: int) -> Path:
     validation. More pictures make longer epochs, which are measured the better."""
     dataset, source = load_dataset(setting.data), training_index(setting)
     folder = Path(setting.folder) / f"pictures-{count}"
-    file = folder.with_suffix(".yaml")
-    if file.exists():
-        return file
-    for kind in ("images", "labels"):
-        (folder / kind / "train").mkdir(parents=True)
-    for number in range(count):
-        picture = Path(source.files[number % len(source)])
-        _link(picture, folder / "images" / "train" / f"{number:06}{picture.suffix}")
-        np.savetxt(folder / "labels" / "train" / f"{number:06}.txt", source.labels[number % len(source)], fmt="%.6g")
-    return _write(file, folder, dataset.names, [str(path) for path in dataset.val])
+    if not folder.exists():
+        partial = Path(tempfile.mkdtemp(dir=setting.folder))  # a part may be ended meanwhile
+        for kind in ("images", "labels"):
+            (partial / kind / "train").mkdir(parents=True)
+        for number in range(count):
+            picture, labels = Path(source.files[number % len(source)]), source.labels[number % len(source)]
+            _link(picture, partial / "images" / "train" / f"{number:06}{picture.suffix}")
+            np.savetxt(partial / "labels" / "train" / f"{number:06}.txt", labels, fmt="%.6g")
+        partial.rename(folder)
+    return _write(folder.with_suffix(".yaml"), folder, dataset.names, [str(path) for path in dataset.val])
 
 
 def _link(source: Path, target: Path) -> None:

@@ -35,14 +35,14 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
             bar = BARS[figure["bar"]].text if figure["bar"] else ""
             found.append((part.title, figure["name"], value, bar, figure.get("verdict", "")))
         if each["state"] != DONE:
-            found.append((part.title, each["state"].upper(), each.get("why", ""), "", ""))
+            found.append((part.title, f"{each['state'].upper()}: {each.get('why', '')}".rstrip(": "), "", "", ""))
     return found
 
 
 def table(result: dict[str, Any]) -> str:
     """For a terminal."""
     lines = rows(result)
-    wide = [max((len(line[k]) for line in lines), default=0) for k in range(5)]
+    wide = [max((len(line[k]) for line in lines if k == 0 or line[2]), default=0) for k in range(5)]
     each = ("  ".join(cell.ljust(width) for cell, width in zip(line, wide, strict=True)).rstrip() for line in lines)
     return "\n".join(each)
 

@@ -13,6 +13,10 @@ class Part:
     title: str
     seconds: float
 
+    @property
+    def module(self) -> str:
+        return f"{__name__}.{self.name}"
+
 
 PARTS = (
     Part("chip", "environment and chip", 20),
@@ -29,3 +33,4 @@ PARTS = (
     Part("accuracy", "minutes to an accuracy", 50),
     Part("study", "a study of twelve runs", 35),
 )
+AHEAD = Part("compile_ahead", "", 0)  # beside the first of them

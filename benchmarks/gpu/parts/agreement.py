@@ -12,10 +12,10 @@ from torch import Tensor
 
 import models
 import optimizers
+from benchmarks.detections import pictures
 from benchmarks.gpu.findings import Findings
 from benchmarks.gpu.pictures import training_index
 from benchmarks.gpu.setting import Setting
-from benchmarks.metrics import pictures as scored_pictures
 from data.batch import Batch
 from data.device import DeviceBatches
 from data.loader import TrainLoader
@@ -42,25 +42,25 @@ def run(setting: Setting, findings: Findings) -> None:
 
 def metrics(setting: Setting, findings: Findings) -> None:
     """Sums of the same float64 numbers in another order: 1e-9."""
-    found, truth = scored_pictures(setting.either(1000, 50), 5, 50, 7)
+    found, truth = pictures(setting.either(1000, 50), 5, 50, 7)
     here = evaluate_boxes(found, truth, 5)
     there = evaluate_boxes([rows.to(setting.where) for rows in found], truth, 5)
     gap = max(abs(getattr(here, name) - getattr(there, name)) for name in ("precision", "recall", "map50", "map"))
-    findings.add("metrics", gap / 1e-9, "of 1e-9", bar="agreement")
+    findings.add("metrics", gap / 1e-9, "of the 1e-9 allowed", bar="agreement")
 
 
 def suppression(setting: Setting, findings: Findings) -> None:
     """Which boxes stay is a comparison of numbers: on sides of whole quarters they are exact, and none may differ."""
     generator = torch.Generator().manual_seed(0)
-    pictures, anchors = setting.either(16, 2), setting.either(8000, 500)
-    centre, side = torch.rand(2, pictures, anchors, 2, generator=generator)
+    count, anchors = setting.either(16, 2), setting.either(8000, 500)
+    centre, side = torch.rand(2, count, anchors, 2, generator=generator)
     boxes = torch.cat((centre * 600 + 20, side * 80 + 4), -1).mul(4).round() / 4
-    decoded = torch.cat((boxes, torch.rand(pictures, anchors, 6, generator=generator) ** 2), -1)
+    decoded = torch.cat((boxes, torch.rand(count, anchors, 6, generator=generator) ** 2), -1)
     for name, multi_label in (("one class a box", False), ("every class of a box", True)):
         here = non_max_suppression(decoded, 0.05, 0.5, multi_label=multi_label)
         there = non_max_suppression(decoded.to(setting.where), 0.05, 0.5, multi_label=multi_label)
         differ = sum(not torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
-        findings.add(f"NMS, {name}: pictures that differ", differ, f"of {pictures}", bar="agreement")
+        findings.add(f"NMS, {name}: pictures that differ", differ, f"of {count}", bar="agreement")
 
 
 def steps(setting: Setting, findings: Findings) -> None:
@@ -72,7 +72,7 @@ def steps(setting: Setting, findings: Findings) -> None:
             gap = max(float((a - b.cpu()).abs().max()) for a, b in zip(here, there, strict=True))
             gap /= max(float(a.abs().max()) for a in here)
             kind = str(dtype).removeprefix("torch.")
-            findings.add(f"{name}, {kind}", gap / tolerance, f"of {tolerance:.1e}", bar="agreement")
+            findings.add(f"{name}, {kind}", gap / tolerance, f"of the {tolerance:.1e} allowed", bar="agreement")
 
 
 def after_steps(name: str, dtype: torch.dtype, where: torch.device) -> list[Tensor]:
@@ -104,8 +104,10 @@ def renderer(setting: Setting, findings: Findings) -> Batch:
         made.append(next(loader.epoch(0)).to("cpu"))
     here, there = made
     off = (here.images.int() - there.images.int()).abs().amax(1).float()
-    findings.add("renderer, mean level", float(off.mean()) / 0.05, "of 0.05", bar="agreement")
-    findings.add("renderer, pixels", float((off > 2).float().mean()) / 1e-3, "of 1 in 1,000", bar="agreement")
+    findings.add("renderer, mean level", float(off.mean()) / 0.05, "of the 0.05 allowed", bar="agreement")
+    findings.add(
+        "renderer, pixels", float((off > 2).float().mean()) / 1e-3, "of the 1 in 1,000 allowed", bar="agreement"
+    )
     labels = float(not torch.equal(here.targets, there.targets))
     findings.add("renderer, labels that differ", labels, bar="agreement")
     return here
@@ -136,7 +138,7 @@ def gradients(setting: Setting, findings: Findings, batch: Batch) -> None:
             torch.backends.cudnn.allow_tf32 = name == "TF32"
             found = gap(vector(model, there, dtype, fixed), exact)
             what = f"loss and gradients, {name}{'' if fixed else ', statistics of the batch'}"
-            findings.add(what, found / allowed, f"of {allowed:.1e}", bar="agreement")
+            findings.add(what, found / allowed, f"of the {allowed:.1e} allowed", bar="agreement")
 
 
 def cases(own: float, half: float, on_gpu: bool) -> dict[str, tuple[torch.dtype, float]]:

@@ -15,6 +15,7 @@ from benchmarks.gpu.pictures import enlarged
 from benchmarks.gpu.setting import Setting
 from utils import checkpoint
 
+RAN_OUT = r"out of memory in step \d+ with \d+ pictures at once; going on with parts of (\d+)"
 LEFT = 8e9  # bytes that the other process leaves of the GPU
 HOLD = """
 import sys, torch
@@ -44,7 +45,7 @@ def trained(setting: Setting, findings: Findings, what: str, data: Path, cfg: st
     words += ["--imgsz", str(setting.size(640)), "--project", str(Path.cwd()), "--name", name]
     console = Path(f"{name}.txt")
     said = processes.finish(processes.trainer(words, console), console, setting.seconds_left)
-    parts = [int(size) for size in re.findall(r"going on with parts of (\d+)", said)]
+    parts = [int(size) for size in re.findall(RAN_OUT, said)]
     state = checkpoint.load(Path(name, "weights", "last.pt"))
     findings.detail(what, {"batch": batch, "parts": parts, "at_once": state["at_once"]})
     findings.add(f"{what}: pictures at once, of {batch}", parts[-1] if parts else batch)

@@ -20,7 +20,7 @@ def run(setting: Setting, findings: Findings) -> None:
     """Every file with such a test; on a CPU they are collected and skipped."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if lacking:
-        raise LeftOut(f"the tests marked gpu were not run: {', '.join(lacking)} not installed (requirements-dev.txt)")
+        raise LeftOut(f"they were not run: {', '.join(lacking)} not installed (requirements-dev.txt)")
     files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if marked(path)]
     out = Path.cwd() / "junit.xml"
     words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={out}", *files]
