@@ -35,7 +35,7 @@ def run(setting: Setting, findings: Findings) -> None:
     session = start.prepare(setting.options(flags, data=data, cfg=cfg, imgsz=setting.size(640), batch_size=batch))
     session.is_cycle_end = lambda: False
     watch = Watch(session)
-    with session.writer:
+    with session.saver.writer:
         epoch(session, watch)  # makes what is made once: kernels, the optimizer's state
         waits(session, findings, setting.on_gpu)
         drawing(session, watch, findings)

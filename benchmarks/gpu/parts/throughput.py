@@ -87,7 +87,7 @@ def measured(setting: Setting, case: Case, mode: str, shared: Shared) -> dict[st
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(setting.where)
     run = prepared(setting, case, mode, case.pictures, shared)
-    with tempfile.TemporaryDirectory() as folder, run.writer:
+    with tempfile.TemporaryDirectory() as folder, run.saver.writer:
         run.folder = Path(folder)
         return throughput.measure(run, case.rounds, began)
 
