@@ -72,20 +72,27 @@ def _records(trees: dict[Path, ET.Element], root: Path, images: Path | None, fou
     for file, tree in trees.items():
         where = file.relative_to(root).as_posix()
         folders = (file.parent, file.parent / "images", *([images] if images else []))
+        times = Counter(_name(image) for image in tree.iter("image"))
         for image in tree.iter("image"):
-            name = (image.get("name") or "").strip()
+            subset, name = _name(image)
+            who = f"{where}: image {image.get('id')}"
             if not name:
-                found.skip(f"{where}: image {image.get('id')}", "it names no picture")
+                found.skip(who, "it names no picture")
                 continue
-            subset = (image.get("subset") or "").strip()
+            if times[subset, name] > 1:  # of two tasks of a project
+                found.skip(who, f"{times[subset, name]} images are called {name!r}", "images of one name in one subset")
+                continue
             nearer = tuple(folder / subset for folder in folders if subset)
             items = tuple(_items(image, found.counts))
             size = size_of(image.get("width"), image.get("height"))
             split = split_name(subset) or split_of_file(Path(where))
-            who = f"{where}: image {image.get('id')}"
             yield Record(who, name, nearer + folders, size=size, items=items, split=split)
         if tree.find("track") is not None:
             yield from _frames(tree, where, images or file.parent, found)
+
+
+def _name(image: ET.Element) -> tuple[str, str]:
+    return (image.get("subset") or "").strip(), (image.get("name") or "").strip()
 
 
 def _items(image: ET.Element, counts: Counter[str]) -> Iterator[tuple[str, Box | str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ def find_config(source: Path, files: Iterable[Path]) -> Config:
         near = [file for file in files if len(file.relative_to(source).parts) <= 2]
         stated = [_read(file) for file in near if is_config(file)]
     config = _agreed(stated, "names") if stated else Config()
-    lists = [(file, _lines(file)) for file in files if file.name.lower() in NAMES_FILES or file.suffix == ".names"]
+    lists = [(file, _lines(file)) for file in files if is_names(file)]
     plain = [Config(file, tuple(lines)) for file, lines in lists if lines]
     if config.names is None and plain:
         config.names = _agreed(plain, "names").names
@@ -63,6 +64,18 @@ def is_config(file: Path) -> bool:
     keys = {line.partition(":" if suffix != ".data" else "=")[0].strip(" '\"") for line in text.splitlines()}
     wanted = ("names",) if suffix in (".yaml", ".yml") else ("train", "valid", "names") if suffix == ".data" else ()
     return any(key in keys for key in wanted)
+
+
+def is_names(file: Path) -> bool:
+    """Whether a file lists class names, by its own name; a picture's labels may be called so too."""
+    named = file.name.lower() in NAMES_FILES or file.suffix.lower() == ".names"
+    return named and not rows_in(head(file))
+
+
+def rows_in(text: str) -> bool:
+    """Whether text begins with a row of YOLO: a class number and at least four numbers."""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return bool(re.fullmatch(r"\d+(\.0*)?([\s,]\s*[-+]?\d*[.,]?\d+([eE][-+]?\d+)?){4,}", first))
 
 
 def is_list(file: Path) -> bool:

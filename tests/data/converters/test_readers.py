@@ -132,6 +132,20 @@ def test_cvat_video(tmp_path):
     assert source.counts["boxes outside the picture by their own mark, left out"] == 1
 
 
+def test_two_pictures_of_one_name_are_told_apart_by_nothing(tmp_path):
+    twins = (
+        '<image id="0" name="x.jpg" task_id="1"/><image id="1" name="x.jpg" task_id="2"/><image id="2" name="y.jpg"/>'
+    )
+    put(tmp_path / "c" / "a.xml", f"<annotations><version>1.1</version>{twins}</annotations>")
+    found, source = records(cvat, tmp_path / "c")
+    assert ([one.picture for one in found], len(source.skipped)) == (["y.jpg"], 2)
+    entries = {f"{name}{size}": {"filename": name, "size": size, "regions": []}
+               for name, size in (("x.jpg", 1), ("x.jpg", 2), ("y.jpg", 3))}  # fmt: skip
+    put(tmp_path / "v" / "via.json", {"_via_img_metadata": entries, "_via_settings": {}})
+    found, source = records(via, tmp_path / "v")
+    assert ([one.picture for one in found], len(source.skipped)) == (["y.jpg"], 2)
+
+
 def test_frames_of_two_videos_are_never_mixed(tmp_path):
     put(tmp_path / "a.xml", video(track("cat", 0, more=' task_id="1"') + track("dog", 0, more=' task_id="2"')))
     with pytest.raises(UserError, match="2 videos"):

@@ -129,6 +129,50 @@ def test_a_label_file_that_could_be_of_several_pictures_is_of_none(tmp_path):
     ]
 
 
+def test_a_label_file_whose_picture_is_lost_goes_to_no_other(tmp_path):
+    shots = [shot("train/images/a.jpg", ("cat", 1, 1, 9, 9)), shot("train/images/b.jpg", ("cat", 2, 2, 9, 9)),
+             shot("val/images/a.jpg"), shot("more/c.jpg")]  # fmt: skip
+    draw(tmp_path, shots)
+    write_yolo(tmp_path, shots[:2], swap("images", "labels"))
+    (tmp_path / "train/images/a.jpg").unlink()
+    put(tmp_path / "train" / "other" / "c.txt", "0 0.5 0.5 0.2 0.2\n")
+    put(tmp_path / "train" / "other" / "a.txt", "0 0.5 0.5 0.2 0.2\n")
+    found, source = read(tmp_path)
+    assert found["val/images/a.jpg"] == ("val", [])
+    assert len(found["more/c.jpg"][1]) == 1
+    assert source.skipped == [
+        "train/labels/a.txt: no picture has its name",
+        "train/other/a.txt: no picture has its name",
+    ]
+
+
+def test_two_label_files_that_say_different_things(tmp_path):
+    draw(tmp_path, [shot("images/a.jpg"), shot("images/b.jpg")])
+    for name, text in (("labels/a", "0 .5 .5 .2 .2"), ("yolo/a", "0 .5 .5 .3 .3"), ("labels/b", "0 .5 .5 .2 .2"),
+                       ("yolo/b", "0 .5  .5 .2 .2\r\n")):  # fmt: skip
+        put(tmp_path / f"{name}.txt", text)
+    found, source = read(tmp_path)
+    assert set(found) == {"images/b.jpg"}
+    assert source.reasons["a label file that could be its own could be another's"] == 1
+
+
+def test_labels_as_other_tools_write_them(tmp_path):
+    draw(tmp_path, [shot(name) for name in ("a.jpg", "classes.jpg", "c.jpg", "d.png", "e.jpg")])
+    row = "0 0.5 0.5 0.25 0.5"
+    put(tmp_path / "a.jpg.txt", row)
+    put(tmp_path / "classes.txt", row)
+    put(tmp_path / "c.txt", row.replace(".", ","))
+    put(tmp_path / "d.TXT", "\ufeff" + row.replace(" ", ",") + "\r\n")
+    put(tmp_path / "e.txt", f"{row} 0.93\n")
+    found, source = read(tmp_path)
+    assert len(found) == 5
+    for _, boxes in found.values():
+        assert boxes == [("0", 0.375, 0.25, 0.625, 0.75)]
+    assert source.counts["label files with commas for points or between columns"] == 2
+    assert source.counts["rows of more columns read as a box with a score"] == 1
+    assert not source.skipped
+
+
 def test_darknet(tmp_path):
     shots = [
         shot("obj_train_data/a.jpg", ("dog", 1, 1, 9, 9), split="train"),
