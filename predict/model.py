@@ -138,6 +138,17 @@ class Model:
         times[part] += now - since
         return now
 
+    def check(self) -> None:
+        """Raise UserError for a class in `classes` that the model does not have."""
+        self._wanted()
+
+    def half(self) -> Model:
+        """Compute in half precision, on a GPU."""
+        if not hasattr(self.network, "exported"):  # a file's precision is its own
+            self.network.half()
+            self.dtype = torch.float16
+        return self
+
     def _wanted(self) -> list[int] | None:
         """The numbers of the classes to keep. UserError for one that the model does not have."""
         if self.classes is None:

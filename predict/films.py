@@ -1,0 +1,174 @@
+"""Videos: their frames with their times, and H.264 files that a browser plays. PyAV where it is, else OpenCV."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from predict.frames import Frame, Origin, Unreadable
+
+LOGGER = logging.getLogger("anneal")
+TICKS = 90_000  # of a second, in which times are written
+
+
+def pyav() -> Any | None:
+    """The `av` module, None where it is not installed."""
+    try:
+        return importlib.import_module("av")
+    except ImportError:
+        return None
+
+
+def facts(origin: Origin) -> Origin:
+    """The same origin with the rate and number of frames that its file states. Raises Unreadable."""
+    video = cv2.VideoCapture(origin.file)
+    try:
+        rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        known = rate if 0 < rate < 1000 else 30.0
+        return replace(origin, rate=known, frames=int(count) if 0 < count < 1e9 else None)
+    finally:
+        video.release()
+
+
+def read(origin: Origin, stride: int = 1) -> Iterator[Frame]:
+    """Every `stride`-th frame, with its number and time in seconds.
+
+    Raises Unreadable where the file is no video, has no frame, or ends in the middle: after the frames before.
+    """
+    frames = _read_av(origin, stride) if pyav() else _read_cv(origin, stride)
+    empty = True
+    for frame in frames:
+        yield frame
+        empty = False
+    if empty:
+        raise Unreadable(f"{origin.file}: has no frame that can be read")
+
+
+def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
+    av = pyav()
+    number, rate = 0, origin.rate or 30.0
+    try:
+        with av.open(origin.file) as container:
+            if not container.streams.video:
+                raise Unreadable(f"{origin.file}: has no picture track")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame in container.decode(stream):
+                if number % stride == 0:
+                    time = float(frame.pts * frame.time_base) if frame.pts is not None else number / rate
+                    picture = np.rot90(
+                        frame.to_ndarray(format="rgb24"), round((getattr(frame, "rotation", 0) or 0) / 90)
+                    )
+                    yield Frame(origin, np.ascontiguousarray(picture), number, time)
+                number += 1
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise _ended(origin, number, getattr(error, "strerror", None) or str(error)) from None
+    if origin.frames and number < 0.98 * origin.frames - 1:
+        raise _ended(origin, number, f"{origin.frames} frames are promised")
+
+
+def _read_cv(origin: Origin, stride: int) -> Iterator[Frame]:
+    video, number = cv2.VideoCapture(origin.file), 0
+    try:
+        if not video.isOpened():
+            raise Unreadable(f"{origin.file}: cannot be opened as a video")
+        while video.grab():
+            if number % stride == 0:
+                time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                good, picture = video.retrieve()
+                if not good:
+                    break
+                yield Frame(origin, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), number, time)
+            number += 1
+    finally:
+        video.release()
+    if origin.frames and number < 0.98 * origin.frames - 1:
+        raise _ended(origin, number, f"{origin.frames} frames are promised")
+
+
+def _ended(origin: Origin, number: int, why: str) -> Unreadable:
+    what = f"ends after {number} frames" if number else "cannot be read as a video"
+    return Unreadable(f"{origin.file}: {what} ({' '.join(why.split())[:200]})")
+
+
+class Film:
+    """Writes frames, each at its time, to one file of the size of the first; frames of another size are fitted in.
+
+    The file is written in parts that each play by themselves, so that what was written before a kill can be seen.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self.path, self.rate = path, rate
+        self.size: tuple[int, int] | None = None
+        self.last = -1
+        self._av, self._out, self._stream = pyav(), None, None
+
+    def write(self, picture: np.ndarray, time: float) -> None:
+        """Add a frame (h, w, 3) uint8 RGB. Raises OSError where it cannot be written."""
+        if self.size is None:
+            self._open(picture)
+        picture = _fitted(picture, *self.size)
+        if self._av is None:
+            self._out.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            return
+        frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+        self.last = max(self.last + 1, round(time * TICKS))  # times must rise
+        frame.pts, frame.time_base = self.last, Fraction(1, TICKS)
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file: it plays from here on."""
+        if self._out is None:
+            return
+        try:
+            if self._av is not None:
+                self._mux(self._stream.encode())
+        finally:
+            out, self._out = self._out, None
+            if self._av is None:
+                out.release()
+            else:
+                out.close()
+
+    def _open(self, picture: np.ndarray) -> None:
+        height, width = (side + side % 2 for side in picture.shape[:2])  # the format takes even sides alone
+        self.size = (height, width)
+        if self._av is None:
+            self._out = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, (width, height))
+            if not self._out.isOpened():
+                raise OSError(f"{self.path}: cannot be written as a video")
+            return
+        parts = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        self._out = self._av.open(str(self.path), "w", options=parts)
+        rate = Fraction(self.rate).limit_denominator(1001)
+        options = {"preset": "veryfast", "crf": "23", "g": str(max(1, round(2 * self.rate))), "bf": "0"}
+        self._stream = self._out.add_stream("libx264", rate=rate, options=options)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, TICKS)
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            self._out.mux(packet)
+
+
+def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture in a rectangle: as it is with its edge repeated by a pixel, or scaled on black."""
+    h, w = picture.shape[:2]
+    if (h, w) == (height, width):
+        return picture
+    if not (0 <= height - h <= 1 and 0 <= width - w <= 1):
+        gain = min(height / h, width / w)
+        h, w = max(1, round(h * gain)), max(1, round(w * gain))
+        out = np.zeros((height, width, 3), np.uint8)
+        top, left = (height - h) // 2, (width - w) // 2
+        out[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
+        return out
+    return np.pad(picture, ((0, height - h), (0, width - w), (0, 0)), "edge")

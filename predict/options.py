@@ -1,0 +1,78 @@
+"""The command line of detect.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from predict.outputs import Wanted
+from utils.config import option
+from utils.errors import UserError
+
+REFUSED = {
+    "--update": "weights are never changed; export.py writes them in other formats",
+    "--augment": "test-time augmentation is not implemented; an ensemble is: --weights a.pt b.pt",
+    "--dnn": "ONNX files run in ONNX Runtime; give the .onnx file itself",
+    "--data": "the names of the classes are in the checkpoint",
+    "--visualize": "maps of features are not drawn",
+}
+
+
+@dataclass
+class Options:
+    """Detect objects in pictures, videos and streams."""
+
+    weights: list[str] = option([], "checkpoint or exported file; several checkpoints are one ensemble")
+    source: str = option("", "picture, video, folder, glob, .txt or .streams list, webcam number, rtsp:// or http://")
+    imgsz: list[int] = option([], "pixels: of the longer side, or height and width", aliases=("--img", "--img-size"))
+    conf_thres: float = option(0.25, "lowest score that counts", low=0, high=1)
+    iou_thres: float = option(0.45, "overlap from which NMS drops the lesser box", low=0, high=1)
+    max_det: int = option(1000, "most detections a picture", low=1)
+    batch_size: int = option(8, "pictures a forward pass; streams take one each", aliases=("--batch",), low=1)
+    device: str = option("auto", "auto, cpu, mps, cuda:N")
+    half: bool = option(False, "half precision on a GPU")
+    classes: list[str] = option([], "keep these classes alone, by number or name")
+    agnostic_nms: bool = option(False, "a box may drop one of another class")
+    vid_stride: int = option(1, "take every so many frames of a video", low=1)
+    view_img: bool = option(False, "show what is found in a window")
+    nosave: bool = option(False, "write no annotated pictures and videos")
+    save_txt: bool = option(False, "write label files")
+    save_format: str = option("yolo", "of label files", choices=("yolo", "voc", "0", "1"))
+    save_conf: bool = option(False, "with --save-txt: scores too")
+    save_csv: bool = option(False, "write predictions.csv, a row a box")
+    save_json: bool = option(False, "write predictions.json in COCO's results format")
+    save_crop: bool = option(False, "write each box as a picture, by class")
+    line_thickness: int | None = option(None, "pixels (default: by the picture's size)", low=1)
+    hide_labels: bool = option(False, "draw boxes without names")
+    hide_conf: bool = option(False, "draw names without scores")
+    project: str = option("runs/detect", "folder of the results")
+    name: str = option("exp", "name of this one; a number is added when it is taken")
+    exist_ok: bool = option(False, "use the folder of that name again; its earlier results are replaced")
+
+    def check(self) -> None:
+        """Raise UserError for what is missing, or would do nothing."""
+        if not self.weights:
+            raise UserError("--weights is missing; give a checkpoint, such as runs/train/exp/weights/best.pt")
+        if not self.source:
+            raise UserError("--source is missing; give a picture, video, folder or stream")
+        if len(self.imgsz) > 2 or any(size < 1 for size in self.imgsz):
+            raise UserError(f"--imgsz {' '.join(map(str, self.imgsz))}: give one number, or height and width")
+        if self.save_conf and not self.save_txt:
+            raise UserError("--save-conf goes with --save-txt alone; add that, or leave it out")
+
+    @property
+    def size(self) -> int | tuple[int, int] | None:
+        """Pixels of the longer side, height and width, or None for what the model was trained with."""
+        return None if not self.imgsz else self.imgsz[0] if len(self.imgsz) == 1 else (self.imgsz[0], self.imgsz[1])
+
+    def wanted(self) -> Wanted:
+        """What is to be written."""
+        return Wanted(
+            media=not self.nosave,
+            txt=self.save_txt,
+            conf=self.save_conf,
+            csv=self.save_csv,
+            json=self.save_json,
+            crop=self.save_crop,
+            form="voc" if self.save_format in ("voc", "1") else "yolo",
+            style={"line_thickness": self.line_thickness, "hide_labels": self.hide_labels, "hide_conf": self.hide_conf},
+        )

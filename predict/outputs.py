@@ -1,0 +1,233 @@
+"""What detection leaves in its folder: annotated pictures and videos, labels, crops and tables, written by threads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from queue import Queue
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from predict.annotations import label_rows, voc_xml
+from predict.draw import draw
+from predict.films import Film
+from predict.frames import Frame, Origin
+
+LOGGER = logging.getLogger("anneal")
+WRITERS = 2
+WAITING = 16  # frames that may wait for a writer
+COLUMNS = ("file", "frame", "time", "class", "score", "x1", "y1", "x2", "y2")
+_SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+
+@dataclass
+class Wanted:
+    """What is to be written. style: how boxes are drawn, the options of `predict.draw.draw`."""
+
+    media: bool = True
+    txt: bool = False
+    conf: bool = False
+    csv: bool = False
+    json: bool = False
+    crop: bool = False
+    form: str = "yolo"
+    style: dict[str, Any] = field(default_factory=dict)
+
+
+class Outputs:
+    """Takes frames in order, each with its boxes; `close` finishes every file. `faults` has a line for each failure."""
+
+    def __init__(self, folder: Path, names: Sequence[str], wanted: Wanted) -> None:
+        self.folder, self.names, self.wanted = folder, tuple(names), wanted
+        self.faults: list[str] = []
+        self.seconds = 0.0
+        self._pool = ThreadPoolExecutor(WRITERS, "write")
+        self._room = threading.BoundedSemaphore(WAITING)
+        self._films: dict[PurePosixPath, FilmThread] = {}
+        self._stems = Stems()
+        self._lock = threading.Lock()
+        self._json: list[dict[str, Any]] = []
+        self._csv = (folder / "predictions.csv").open("w", encoding="utf-8", newline="") if wanted.csv else None
+        if self._csv:
+            csv.writer(self._csv, lineterminator="\n").writerow(COLUMNS)
+
+    def put(self, frame: Frame) -> None:
+        """Write what is wanted of a frame; waits while too many are under way. OSError where a table cannot grow."""
+        stem = self._stems.of(frame.origin.name)
+        if frame.number is not None:
+            stem = f"{stem}_{frame.number:06d}"
+        if self._csv and len(frame.rows):
+            self._csv.write(self._table(frame))
+        if self.wanted.json:
+            self._json += self._coco(frame, stem)
+        if frame.origin.kind != "picture" and self.wanted.media:
+            self._film(frame.origin).put(frame)
+        if self.wanted.txt or self.wanted.crop or (self.wanted.media and frame.origin.kind == "picture"):
+            self._room.acquire()
+            self._pool.submit(self._files, frame, stem).add_done_callback(self._done)
+
+    def end(self, origin: Origin) -> None:
+        """No more frames of this origin will come: its video is finished."""
+        film = self._films.pop(origin.name, None)
+        if film is not None:
+            self.faults += film.close()
+
+    def close(self) -> None:
+        """Finish everything that was begun."""
+        self._pool.shutdown()
+        for film in self._films.values():
+            self.faults += film.close()
+        self._films.clear()
+        if self._csv:
+            self._csv.close()
+        if self.wanted.json:
+            (self.folder / "predictions.json").write_text(json.dumps(self._json), encoding="utf-8")
+
+    def _film(self, origin: Origin) -> FilmThread:
+        if origin.name not in self._films:
+            path = self.folder / origin.name.parent / f"{self._stems.of(origin.name).name}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._films[origin.name] = FilmThread(path, origin.rate or 30.0, self.names, self.wanted.style)
+        return self._films[origin.name]
+
+    def _done(self, future: Future) -> None:
+        self._room.release()
+        error = future.exception()
+        if error is not None:
+            with self._lock:
+                self.faults.append(
+                    f"{getattr(error, 'filename', None) or self.folder}: cannot be written ({_why(error)})"
+                )
+
+    def _files(self, frame: Frame, stem: PurePosixPath) -> None:
+        """The files of one frame."""
+        if self.wanted.txt:
+            suffix, content = ".txt", ""
+            if self.wanted.form == "voc":
+                suffix, content = ".xml", voc_xml(frame, self.names, self.wanted.conf)
+            else:
+                content = label_rows(frame, self.wanted.conf)
+            target = self._place(self.folder / "labels" / f"{stem}{suffix}")
+            target.write_text(content, encoding="utf-8", errors="surrogateescape")
+        if self.wanted.crop:
+            self._crops(frame, stem)
+        if self.wanted.media and frame.origin.kind == "picture":
+            name = frame.origin.name
+            if name.suffix.lower() not in _SUFFIXES:
+                name = self._stems.of(name).with_name(f"{self._stems.of(name).name}.jpg")
+            save(draw(frame.picture, frame.rows, self.names, **self.wanted.style), self._place(self.folder / name))
+
+    def _crops(self, frame: Frame, stem: PurePosixPath) -> None:
+        height, width = frame.picture.shape[:2]
+        for index, (x1, y1, x2, y2, _, number) in enumerate(frame.rows.tolist()):
+            left, top, right, bottom = max(0, int(x1)), max(0, int(y1)), min(width, round(x2)), min(height, round(y2))
+            if right > left and bottom > top:
+                kind = re.sub(r"[^\w .-]", "_", self.names[int(number)]).strip(". ") or f"class{int(number)}"
+                target = self.folder / "crops" / kind / f"{stem}_{index}.jpg"
+                save(frame.picture[top:bottom, left:right], self._place(target))
+
+    def _place(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _table(self, frame: Frame) -> str:
+        """The rows of predictions.csv: a row a box."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        file = frame.origin.file.encode(errors="backslashreplace").decode()
+        moment = "" if frame.time is None else f"{frame.time:.3f}"
+        for x1, y1, x2, y2, score, number in frame.rows.tolist():
+            corners = (f"{value:.2f}" for value in (x1, y1, x2, y2))
+            row = (file, "" if frame.number is None else frame.number, moment, self.names[int(number)], f"{score:.5f}")
+            writer.writerow((*row, *corners))
+        return text.getvalue()
+
+    def _coco(self, frame: Frame, stem: PurePosixPath) -> list[dict[str, Any]]:
+        facts = {"image_id": str(stem), "file_name": str(frame.origin.name)}
+        return [
+            facts | {"category_id": int(k), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+            for x1, y1, x2, y2, score, k in frame.rows.double().tolist()
+        ]
+
+
+class FilmThread:
+    """Draws and encodes the frames of one video in a thread, in their order."""
+
+    def __init__(self, path: Path, rate: float, names: Sequence[str], style: dict[str, Any]) -> None:
+        self._film, self._names, self._style = Film(path, rate), names, style
+        self._queue: Queue[Frame | None] = Queue(WAITING)
+        self._faults: list[str] = []
+        self._thread = threading.Thread(target=self._run, name=f"film {path.name}")
+        self._thread.start()
+
+    def put(self, frame: Frame) -> None:
+        """Waits while too many frames are under way."""
+        self._queue.put(frame)
+
+    def close(self) -> list[str]:
+        """Wait for the last frame and finish the file; what went wrong, a line each."""
+        self._queue.put(None)
+        self._thread.join()
+        return self._faults
+
+    def _run(self) -> None:
+        while (frame := self._queue.get()) is not None:
+            if self._faults:
+                continue  # the disk is full, say: the rest is taken and dropped
+            try:
+                drawn = draw(frame.picture, frame.rows, self._names, **self._style)
+                self._film.write(drawn, frame.time or 0.0)
+            except Exception as error:  # libraries of codecs raise their own
+                self._faults.append(f"{self._film.path}: cannot be written ({_why(error)})")
+        try:
+            self._film.close()
+        except Exception as error:
+            self._faults = self._faults or [f"{self._film.path}: cannot be finished ({_why(error)})"]
+
+
+class Stems:
+    """Names without suffix for label files and crops; the suffix stays where two pictures differ by it alone."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, PurePosixPath] = {}
+
+    def of(self, name: PurePosixPath) -> PurePosixPath:
+        """The stem of one name, always the same."""
+        stem = name.with_suffix("")
+        return stem if self._taken.setdefault(str(stem).casefold(), name) == name else name
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    """Write (h, w, 3) uint8 RGB in the format of the suffix."""
+    buffer = io.BytesIO()
+    form = _SUFFIXES[path.suffix.lower()]
+    Image.fromarray(picture).save(buffer, form, **({"quality": 95, "subsampling": 0} if form == "JPEG" else {}))
+    path.write_bytes(buffer.getvalue())
+
+
+def counted(frames: Counter[str], names: Sequence[str]) -> str:
+    """Boxes by class, in words."""
+    return ", ".join(f"{count} {name}" for name, count in frames.most_common()) or "none"
+
+
+def _why(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]

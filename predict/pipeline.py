@@ -1,0 +1,120 @@
+"""Frames through the network: decoded ahead by threads, in batches of one shape, given back in their order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, Full, Queue
+
+from data.pictures import decode
+from predict.films import read
+from predict.frames import Frame, Origin, Unreadable
+from predict.model import Model
+from utils.errors import UserError
+
+READERS = 4
+AHEAD = 3  # batches that may be prepared before the network takes them
+WINDOW = 4  # batches' worth of frames among which those of one shape are looked for
+
+Item = Frame | Unreadable | Origin  # an origin: it is finished
+
+
+def read_files(
+    origins: Sequence[Origin], model: Model, size: int | tuple[int, int] | None, stride: int, ahead: int
+) -> Iterator[Item]:
+    """The frames of pictures and videos, prepared; faults in their place; and each origin when it is finished."""
+    queue: Queue[Future | Item | None] = Queue(ahead)
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(READERS, "read")
+    feeder = threading.Thread(target=_feed, args=(origins, model, size, stride, queue, pool, stopped), name="read")
+    feeder.start()
+    try:
+        while (item := queue.get()) is not None:
+            yield item.result() if isinstance(item, Future) else item
+    finally:
+        stopped.set()
+        while feeder.is_alive():  # it may wait for room
+            try:
+                queue.get(timeout=0.05)
+            except Empty:
+                continue
+        pool.shutdown(cancel_futures=True)
+
+
+def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
+    def put(item: Future | Item | None) -> bool:
+        while not stopped.is_set():
+            try:
+                queue.put(item, timeout=0.1)
+                return True
+            except Full:
+                continue
+        return False
+
+    def prepared(frame: Frame) -> Frame:
+        frame.prepared = model.prepare(frame.picture, size)
+        return frame
+
+    def picture(origin: Origin) -> Item:
+        try:
+            return prepared(Frame(origin, decode(origin.file)))
+        except UserError as error:
+            return Unreadable(str(error))
+
+    for origin in origins:
+        if origin.kind == "picture":
+            alive = put(pool.submit(picture, origin))
+        else:
+            try:
+                alive = all(put(pool.submit(prepared, frame)) for frame in read(origin, stride))
+            except Unreadable as fault:
+                alive = put(fault)
+        if not (alive and put(origin)):
+            return
+    put(None)
+
+
+def detect(items: Iterable[Item], model: Model, batch: int, times: Counter[str]) -> Iterator[Item]:
+    """Give each frame its rows; everything comes back in the order in which it came."""
+    waiting: deque[Item] = deque()
+    clock = time.perf_counter()
+    for item in items:
+        times["load"] += time.perf_counter() - clock
+        waiting.append(item)
+        while _ready(waiting, batch):
+            _run(waiting, model, batch, times)
+            yield from _finished(waiting)
+        yield from _finished(waiting)
+        clock = time.perf_counter()
+    while any(_open(item) for item in waiting):
+        _run(waiting, model, batch, times)
+    yield from _finished(waiting)
+
+
+def _open(item: Item) -> bool:
+    return isinstance(item, Frame) and item.rows is None
+
+
+def _ready(waiting: deque[Item], batch: int) -> bool:
+    """Whether the frames that wait hold a whole batch of the first one's shape, or are many."""
+    frames = [item for item in waiting if _open(item)]
+    if not frames:
+        return False
+    same = sum(frame.prepared.image.shape == frames[0].prepared.image.shape for frame in frames)
+    return same >= batch or len(frames) >= WINDOW * batch
+
+
+def _run(waiting: deque[Item], model: Model, batch: int, times: Counter[str]) -> None:
+    frames = [item for item in waiting if _open(item)]
+    shape = frames[0].prepared.image.shape
+    chosen = [frame for frame in frames if frame.prepared.image.shape == shape][:batch]
+    for frame, rows in zip(chosen, model.detect([frame.prepared for frame in chosen], times), strict=True):
+        frame.rows, frame.prepared = rows, None
+
+
+def _finished(waiting: deque[Item]) -> Iterator[Item]:
+    while waiting and not _open(waiting[0]):
+        yield waiting.popleft()

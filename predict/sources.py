@@ -1,0 +1,117 @@
+"""Which pictures, videos and streams a `--source` names, and what each is called in the results."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from data.pictures import SUFFIXES
+from predict.frames import Origin
+from utils.errors import UserError
+
+VIDEOS = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+_ADDRESS = re.compile(r"(rtsp|rtsps|rtmp|http|https|tcp|udp)://", re.IGNORECASE)
+_YOUTUBE = re.compile(r"https?://([a-z]+\.)?(youtube\.com|youtu\.be)/", re.IGNORECASE)
+
+
+def find(source: str, base: Path | None = None) -> list[Origin]:
+    """The origins that a source names, in order; each has a name of its own.
+
+    A picture, a video, a folder with all below it, a glob, a `.txt` list of these, a `.streams` list, the number of a
+    webcam, or the address of a stream. Raises UserError where nothing is there, and for what is not supported.
+    """
+    text = str(source).strip()
+    if text.lower().startswith("screen"):
+        raise UserError("--source screen: the screen is not read; record it to a video first")
+    if _YOUTUBE.match(text):
+        raise UserError(f"--source {text}: YouTube is not read; download the video first")
+    if text.isdecimal() or _ADDRESS.match(text):
+        return [Origin(text, PurePosixPath(_stream_name(text)), "stream")]
+    path = Path(text)
+    if path.suffix == ".streams" and path.is_file():
+        return _streams(path)
+    files = _files(path, text)
+    return [Origin(str(file), name, _kind(file)) for file, name in zip(files, _names(path, files), strict=True)]
+
+
+def _streams(path: Path) -> list[Origin]:
+    found: list[Origin] = []
+    for line in _lines(path):
+        found += find(line)
+    if not found or any(origin.kind != "stream" for origin in found):
+        raise UserError(f"{path}: a .streams list has a webcam's number or an address a line; correct it")
+    names = [
+        origin.name if index == 0 else PurePosixPath(f"{origin.name}_{index + 1}") for index, origin in enumerate(found)
+    ]
+    return [Origin(origin.file, name, "stream") for origin, name in zip(found, names, strict=True)]
+
+
+def _stream_name(text: str) -> str:
+    """A file name for a stream, without what may be a password."""
+    plain = re.sub(r"^[a-z]+://([^/@]*@)?", "", text, flags=re.IGNORECASE)
+    return re.sub(r"[^\w.-]+", "_", plain).strip("_.")[:80] or "stream" if not text.isdecimal() else f"webcam{text}"
+
+
+def _files(path: Path, text: str) -> list[Path]:
+    if path.is_dir():
+        files = sorted(_below(path))
+    elif path.is_file():
+        files = _listed(path) if path.suffix == ".txt" else [path]
+    elif glob.has_magic(text):
+        matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
+        files = [file for match in matches for file in (sorted(_below(match)) if match.is_dir() else [match])]
+        files = [file for file in dict.fromkeys(files) if _kind(file)]
+    else:
+        raise UserError(f"--source {text}: no such file or folder")
+    if not files:
+        kinds = ", ".join((*SUFFIXES, *VIDEOS))
+        raise UserError(f"--source {text}: no picture or video there; known are {kinds}")
+    unknown = next((file for file in files if not _kind(file)), None)
+    if unknown is not None:
+        raise UserError(
+            f"{unknown}: neither a picture nor a video by its suffix; known are {', '.join((*SUFFIXES, *VIDEOS))}"
+        )
+    return files
+
+
+def _below(folder: Path) -> list[Path]:
+    found = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(here, name) for name in names if not name.startswith(".") and _kind(Path(name))]
+    return found
+
+
+def _listed(path: Path) -> list[Path]:
+    """The files of a list: from the current folder, else from the list's own."""
+    found = []
+    for line in _lines(path):
+        file = Path(os.path.expanduser(line))
+        beside = path.parent / file
+        found.append(beside if not file.exists() and beside.exists() else file)
+    return list(dict.fromkeys(found))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _kind(file: Path) -> str:
+    suffix = file.suffix.lower()
+    return "picture" if suffix in SUFFIXES else "video" if suffix in VIDEOS else ""
+
+
+def _names(source: Path, files: Sequence[Path]) -> list[PurePosixPath]:
+    """Paths below the source's folder, or below the one that all files share; no two are alike."""
+    full = [Path(os.path.abspath(file)) for file in files]
+    root = (
+        Path(os.path.abspath(source)) if source.is_dir() else Path(os.path.commonpath([file.parent for file in full]))
+    )
+    return [PurePosixPath(file.relative_to(root).as_posix()) for file in full]
