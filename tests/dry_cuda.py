@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import torch
@@ -24,9 +24,19 @@ FUSED = (aten._fused_sgd_.default, aten._fused_adam_.default, aten._fused_adamw_
 
 
 class Stream:
-    """A stream, an event or a graph: nothing runs, so that there is nothing to wait for."""
+    """A stream, an event or a graph: nothing runs, so that there is nothing to wait for.
+
+    used: the devices whose streams were asked for; None is the current one, which need not be the run's.
+    """
+
+    used: ClassVar[set[torch.device | None]] = set()
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
+    @classmethod
+    def of(cls, device: Any = None, *_: Any, **__: Any) -> Stream:
+        cls.used.add(None if device is None else torch.device(device))
+        return cls()
+
     def record_event(self, event: Any = None) -> Stream:
         return event or Stream()
 
@@ -72,14 +82,15 @@ def backward(loss: Tensor) -> None:
 
 
 class DryCuda(TorchDispatchMode):
-    """A context in which there is one GPU of which nothing is computed.
+    """A context in which there are GPUs of which nothing is computed; cuda:0 is the current one throughout.
 
     Stood in for, as they need a driver: the questions about the device, streams and events, and the backward pass
     (torch's engine asks the driver for its streams): a gradient is zeros. The renderer is not compiled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: int = 1) -> None:
         super().__init__()
+        self.gpus = gpus
         self.fake = FakeTensorMode(allow_fallback_kernels=False)
         self.fake.__deepcopy__ = lambda _: self.fake  # a copied tensor is of the same mode
         self.waits: list[str] = []
@@ -87,20 +98,22 @@ class DryCuda(TorchDispatchMode):
         self.operations = 0  # of the GPU
 
     def __enter__(self) -> DryCuda:
+        Stream.used.clear()
         self.stack = ExitStack()
         self.stack.enter_context(self.fake)
         answers: dict[str, Callable] = {
-            "device_count": lambda: 1,
+            "device_count": lambda: self.gpus,
+            "current_device": lambda: 0,
             "get_device_capability": lambda *_: (9, 0),
             "get_device_name": lambda *_: "dry",
-            "is_bf16_supported": lambda *_, **__: True,
+            "is_bf16_supported": lambda *_, **__: True,  # autocast asks
             "mem_get_info": lambda *_: (80 << 30, 80 << 30),
             "max_memory_allocated": lambda *_: 0,
             "set_stream": lambda _: None,
             "reset_peak_memory_stats": lambda *_: None,
             "is_current_stream_capturing": lambda: False,
-            "current_stream": Stream,
-            "Stream": Stream,
+            "current_stream": Stream.of,
+            "Stream": Stream.of,
             "Event": Stream,
             "stream": Device,
             "device": Device,

@@ -54,7 +54,7 @@ def select_dtype(name: str, device: torch.device) -> torch.dtype:
             raise UserError("--dtype fp16 needs a GPU; use bf16 or fp32 on a CPU")
         return DTYPES[name]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     if device.type == "cpu":
         return torch.bfloat16 if _cpu_has_bf16() else torch.float32
     return torch.float32

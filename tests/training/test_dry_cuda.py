@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 import train
 from benchmarks.stages import Watch
 from models.loss import _Rows
-from tests.dry_cuda import DryCuda
+from tests.dry_cuda import DryCuda, Stream
 from tests.trainer import Killed, Runs, at_step, kill
 from training import batch_size, options, start
 from training.graphs import WARM_UP
@@ -50,6 +50,20 @@ def test_an_epoch_waits_for_nothing(runs: Runs, text: str) -> None:
         with dry.nothing_waits():
             assert epoch(run) == 2
     assert run.ema.updates == 2
+
+
+@pytest.mark.parametrize("text", ["", "--cuda-graphs", "--cache ram --workers 2 --optim adamw"])
+def test_a_run_on_another_gpu_than_the_current_one_is_there_alone(runs: Runs, text: str) -> None:
+    """A tensor or a stream on the current GPU would be seen: devices would mix, and work would overtake other work."""
+    with DryCuda(gpus=2) as dry:
+        run = make(runs, text, device="cuda:1")
+        with dry.nothing_waits():
+            assert epoch(run) == 2
+        copy = run.saver.snapshots.take(run.state())
+        copy.settle()
+        assert Stream.used == {torch.device("cuda:1")}
+        assert {p.grad.device for p in run.model.parameters() if p.grad is not None} <= {run.device}
+        assert {v.device for v in run.model.state_dict().values()} == {torch.device("cuda:1")}
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])

@@ -51,6 +51,14 @@ def test_a_gpu_by_each_of_its_names() -> None:
     assert devices.grad_scaler(torch.device("cuda", 0), torch.float16).is_enabled()
 
 
+def test_the_number_format_is_that_of_the_gpu_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the current one: here the second of two is the older."""
+    capabilities = {0: (9, 0), 1: (7, 5)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[device.index])
+    found = [devices.select_dtype("auto", torch.device("cuda", number)) for number in capabilities]
+    assert found == [torch.bfloat16, torch.float16]
+
+
 def test_number_formats() -> None:
     for name, dtype in devices.DTYPES.items():
         assert devices.dtype_name(dtype) == name
