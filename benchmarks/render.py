@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ from benchmarks import machine
 from data.device import DeviceBatches, fused
 from data.letterbox import letterbox
 from data.pixels import Resident
-from data.plan import Augment, Plan, plan
+from data.plan import Augment, Plan, plan, plans
 from data.render import render
 from data.render_batch import render_batch
 from data.request import Request
@@ -76,10 +77,7 @@ def measure_batches(size: int, rounds: int, compiled: bool) -> dict[str, dict[st
     maker.render = fused() if compiled else render_batch
     found = {}
     for name in ("mosaic", "mosaic, perspective", "mosaic, mixup", "alone"):
-        requests = [
-            Request(np.arange(at, at + BATCH), size, size, size, lambda k, at=at, name=name: of(name, at + k))
-            for at in range(0, PLANS, BATCH)
-        ]
+        requests = [request(name, at, size) for at in range(0, PLANS, BATCH)]
         if not compiled:
             found[f"batched, {name}: host"] = measure(lambda i, r=requests: maker._prepare(r[i]), rounds, len(requests))
         found[f"batched{', compiled' * compiled}, {name}"] = measure(
@@ -90,6 +88,16 @@ def measure_batches(size: int, rounds: int, compiled: bool) -> dict[str, dict[st
 
 def of(name: str, i: int) -> Plan:
     return plan(0, 0, i, PLANS, CASES[name], first=i)
+
+
+def batch_of(name: str, at: int) -> Plan:
+    return plans(0, 0, range(at, at + BATCH), PLANS, CASES[name], first=np.arange(at, at + BATCH))
+
+
+def request(name: str, at: int, size: int) -> Request:
+    """A batch, as a loader asks for it."""
+    numbers = np.arange(at, at + BATCH)
+    return Request(numbers, size, size, size, lambda k: of(name, at + k), partial(batch_of, name, at))
 
 
 def measure_size(size: int, rounds: int) -> dict[str, dict[str, float]]:

@@ -22,7 +22,6 @@ from data.batch import Batch, targets_at, targets_of
 from data.geometry import arrange, layer_matrices, place, tile_labels
 from data.letterbox import Letterbox, letterbox_labels, lie
 from data.pixels import Pixels
-from data.plan import stack
 from data.recipe import Recipe
 from data.render_batch import Table, render_batch
 from data.request import AHEAD, Labelled, Request, ahead
@@ -79,7 +78,7 @@ class DeviceBatches:
     def _of_plans(self, request: Request) -> Prepared:
         if not len(request.indices):
             return self._of_letterboxes(request)
-        plans = stack([request.plan(k) for k in range(len(request.indices))])
+        plans = request.stacked()
         present = plans.sources >= 0
         shapes = np.ones((*plans.sources.shape, 2), dtype=np.int64)
         shapes[present] = self.pixels.shapes[plans.sources[present]]

@@ -14,7 +14,7 @@ from data.device import DeviceBatches
 from data.host import HostBatches
 from data.letterbox import batch_shape
 from data.pixels import Pixels, Resident, Staged
-from data.plan import Augment, Plan, batch_size_px, order, plan, rectangle_order
+from data.plan import Augment, Plan, batch_size_px, order, plan, plans, rectangle_order
 from data.request import Labelled, Request, Store
 
 
@@ -88,10 +88,14 @@ class TrainLoader:
             shapes = self.store.shapes[first[everyone.start : everyone.stop]]
             height, width = batch_shape(shapes * (size / shapes.max(1, keepdims=True)), self.stride, 0)
         chosen = first[mine.start : mine.stop : mine.step].copy()
-        return Request(chosen, height, width, size, partial(self._plan, epoch, mine, chosen))
+        one, all_of_them = partial(self._plan, epoch, mine, chosen), partial(self._plans, epoch, mine, chosen)
+        return Request(chosen, height, width, size, one, all_of_them)
 
     def _plan(self, epoch: int, samples: range, chosen: np.ndarray, place: int) -> Plan:
         return plan(self.seed, epoch, samples[place], len(self.index), self.augment, int(chosen[place]))
+
+    def _plans(self, epoch: int, samples: range, chosen: np.ndarray) -> Plan:
+        return plans(self.seed, epoch, samples, len(self.index), self.augment, chosen)
 
 
 class ValLoader:

@@ -8,6 +8,7 @@ mosaic). Lengths are fractions of the output, so that one plan serves every outp
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,6 +18,7 @@ from utils.errors import UserError
 LAYERS, TILES, NINE = 2, 4, 9
 _WORD = 2**64 - 1
 _ORDER, _PLAN, _SIZE, _BATCHES = range(4)  # independent streams of one (seed, epoch)
+_COLUMNS, _SHARED = 24, 8  # draws of each layer, and of the whole picture
 _SOURCES = [0, 1, 2, 3, 19, 20, 21, 22, 23]  # columns of a layer's draws
 _CELLS = np.array([8, 4, 5, 6, 7, 9, 10, 11, 12])  # the middle one first
 _LIMITS = {"degrees": 180.0, "shear": 60.0, "perspective": 0.001}  # the others end at 1
@@ -137,36 +139,56 @@ def plan(seed: int, epoch: int, i: int, n: int, augment: Augment, first: int | N
     `first` is the sample's own picture, `order(seed, epoch, n)[i]` where it is not given (a loader looks it up once an
     epoch). All draws are always made, in one order, so that no hyper-parameter changes what another one draws.
     """
-    rng = _generator(seed, epoch, _PLAN, i)
-    unit = rng.random((LAYERS, 24))
-    shared = rng.random(8)
-    ratio = rng.beta(32.0, 32.0)  # last: it takes a varying number of draws
+    found = plans(seed, epoch, (i,), n, augment, order(seed, epoch, n)[i] if first is None else first)
+    return Plan(**{f.name: getattr(found, f.name)[0] for f in fields(Plan)})
+
+
+def plans(seed: int, epoch: int, samples: Sequence[int], n: int, augment: Augment, first: np.ndarray | int) -> Plan:
+    """The plans of several samples, stacked: each as `plan` has it. `first`: (B,) the samples' own pictures."""
+    uniform, ratio = _draws(seed, epoch, samples)
+    unit = uniform[:, : LAYERS * _COLUMNS].reshape(-1, LAYERS, _COLUMNS)
+    shared = uniform[:, LAYERS * _COLUMNS :]
     either = 2 * unit - 1
 
-    sources = np.minimum((unit[:, _SOURCES if augment.mosaic9 else slice(4)] * n).astype(np.int64), n - 1)
-    sources[0, 0] = order(seed, epoch, n)[i] if first is None else first
-    quadrants = np.argsort(unit[:, 4:8], axis=1)
+    sources = np.minimum((unit[..., _SOURCES if augment.mosaic9 else slice(4)] * n).astype(np.int64), n - 1)
+    sources[:, 0, 0] = first
+    quadrants = np.argsort(unit[..., 4:8], axis=-1)
     if augment.mosaic9:
-        nine = shared[6:8, None] < augment.mosaic9
-        sources[:, TILES:][~nine[:, 0]] = -1
-        four = np.full((LAYERS, NINE), -1)
-        four[:, :TILES] = quadrants
+        nine = shared[:, 6:8, None] < augment.mosaic9
+        sources[..., TILES:][~nine[..., 0]] = -1
+        four = np.full((len(unit), LAYERS, NINE), -1)
+        four[..., :TILES] = quadrants
         quadrants = np.where(nine, _CELLS, four)
-    alone = unit[:, 8] >= augment.mosaic
+    alone = unit[..., 8] >= augment.mosaic
     sources[alone, 1:] = quadrants[alone] = -1
-    mixed = shared[0] < augment.mixup
-    if not mixed:
-        sources[1] = -1
+    mixed = shared[:, 0] < augment.mixup
+    sources[~mixed, 1] = -1
     return Plan(
         sources=sources,
         quadrants=quadrants,
-        centre=0.5 + unit[:, 9:11],
-        angle=np.radians(either[:, 11] * augment.degrees),
-        scale=1 + either[:, 12] * augment.scale,
-        shear=np.radians(either[:, 13:15] * augment.shear),
-        perspective=either[:, 15:17] * augment.perspective,
-        shift=0.5 + either[:, 17:19] * augment.translate,
-        flip=shared[1:3] < (augment.fliplr, augment.flipud),
-        hsv=1 + (2 * shared[3:6] - 1) * (augment.hsv_h, augment.hsv_s, augment.hsv_v),
-        ratio=np.float64(ratio if mixed else 1.0),
+        centre=0.5 + unit[..., 9:11],
+        angle=np.radians(either[..., 11] * augment.degrees),
+        scale=1 + either[..., 12] * augment.scale,
+        shear=np.radians(either[..., 13:15] * augment.shear),
+        perspective=either[..., 15:17] * augment.perspective,
+        shift=0.5 + either[..., 17:19] * augment.translate,
+        flip=shared[:, 1:3] < (augment.fliplr, augment.flipud),
+        hsv=1 + (2 * shared[:, 3:6] - 1) * (augment.hsv_h, augment.hsv_s, augment.hsv_v),
+        ratio=np.where(mixed, ratio, 1.0),
     )
+
+
+def _draws(seed: int, epoch: int, samples: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The draws of each sample: (B, LAYERS _COLUMNS + _SHARED) uniform ones, and (B,) weights of a first layer.
+
+    One generator is set to each sample's place in turn: to make another takes ten times as long.
+    """
+    generator = _generator(seed, epoch, _PLAN)
+    state = generator.bit_generator.state
+    uniform, ratio = np.empty((len(samples), LAYERS * _COLUMNS + _SHARED)), np.empty(len(samples))
+    for place, sample in enumerate(samples):
+        state["state"]["counter"][1] = sample
+        generator.bit_generator.state = state
+        generator.random(out=uniform[place])
+        ratio[place] = generator.beta(32.0, 32.0)  # last: it takes a varying number of draws
+    return uniform, ratio

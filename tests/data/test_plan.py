@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from data.plan import Augment, Plan, batch_size_px, order, plan, rectangle_order, stack
+from data.plan import Augment, Plan, batch_size_px, order, plan, plans, rectangle_order, stack
 from utils.errors import UserError
 
 ALARM = 1e-6
@@ -144,3 +144,15 @@ def test_no_mosaic_no_mixup_is_one_picture():
 def test_values_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(UserError, match=name):
         Augment(**{name: value})
+
+
+@pytest.mark.parametrize("augment", [Augment(), ALL, Augment(mosaic9=1), Augment(mosaic=0.5, mixup=0.5, mosaic9=0.5)])
+def test_plans_made_at_once_are_those_made_one_by_one(augment: Augment) -> None:
+    samples = [7, 0, 3, 2**40, 5]
+    first = np.array([4, 1, 8, 0, 2])
+    alone = [plan(2**50, 6, i, 9, augment, first=k) for i, k in zip(samples, first.tolist(), strict=True)]
+    expected, found = stack(alone), plans(2**50, 6, samples, 9, augment, first)
+    for field in fields(Plan):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
