@@ -120,15 +120,15 @@ def run(options: Options) -> int:
 
 
 def _metadata(options: Options, detector: Detector, state: dict, device: torch.device) -> exporters.Metadata:
-    stride = int(detector.stride.max())
+    stride = detector.max_stride
     sides = options.imgsz or [state.get("imgsz") or 640]
     if len(sides) > 2 or not all(0 < side <= 16_384 for side in sides):
         raise UserError("--imgsz takes one side or height and width, 1 to 16384 pixels each; correct it")
-    sides = [image_size(side, stride) for side in (sides * 2)[:2]] if len(sides) == 2 else [image_size(sides[0])] * 2
+    sides = [image_size(side, stride) for side in sides]
     return exporters.Metadata(
         names=tuple(detector.names),
         stride=stride,
-        size=(sides[0], sides[1]),
+        size=(sides[0], sides[-1]),
         batch=options.batch_size,
         dynamic=options.dynamic,
         half=options.half,
@@ -139,6 +139,7 @@ def _metadata(options: Options, detector: Detector, state: dict, device: torch.d
         date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         source=f"{Path(options.weights).name} ({detector.cfg})",
         device=device.type,
+        maps=tuple((int(step), detector.head.anchors.shape[1]) for step in detector.stride),
     )
 
 

@@ -21,7 +21,7 @@ class ExportedDetector(nn.Module):
         super().__init__()
         self.exported = exported
         self.classes, self.names = exported.classes, exported.names
-        self.stride = torch.tensor([exported.stride])
+        self.stride, self.max_stride = torch.tensor([exported.stride]), exported.stride
         self.place = nn.Parameter(torch.empty(0, device=exported.device), requires_grad=False)  # tells the device
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -15,14 +15,18 @@ MAX_CLASSES = 10_000
 MAX_NAME = 200  # characters of a class's name
 MAX_SIDE = 16_384
 MAX_BATCH = 4096
-STRIDES = (8, 16, 32, 64, 128)
+STRIDES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+MAX_MAPS, MAX_ANCHORS = 16, 100
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """`size`: height, width it was exported at. `batch`: pictures it was exported for. `dynamic`: takes any number of
-    pictures, of any size in multiples of `stride`. `conf`, `iou`, `max_det`: of the NMS inside, where `nms` is on.
-    `device`: of what kind it was made on."""
+    """What is said of an exported file.
+
+    size: height, width it was exported at. batch: pictures it was exported for. dynamic: it takes any number of
+    pictures, of any size in multiples of `stride`. conf, iou, max_det: of the NMS inside, where `nms` is on. device: of
+    what kind it was made on. maps: the stride and the anchors a cell of each; those of YOLOv5 where none are said.
+    """
 
     names: tuple[str, ...]
     stride: int
@@ -38,6 +42,12 @@ class Metadata:
     source: str = ""
     producer: str = "Anneal"
     device: str = "cpu"
+    maps: tuple[tuple[int, int], ...] = ()
+
+    def boxes(self, size: tuple[int, ...]) -> int:
+        """How many boxes there are before any NMS, of a picture of (height, width)."""
+        maps = self.maps or [(step, 3) for step in STRIDES if 8 <= step <= self.stride]
+        return sum(anchors * (size[0] // step) * (size[1] // step) for step, anchors in maps)
 
     def to_text(self) -> dict[str, str]:
         """One text an entry; names, stride and size as YOLOv5's exported files have them."""
@@ -75,6 +85,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "conf": (float, int),
     "iou": (float, int),
     "max_det": (int,),
+    "maps": (list, tuple),
     **dict.fromkeys(_TEXTS, (str,)),
 }
 
@@ -123,7 +134,16 @@ def _checked(found: dict[str, Any], shape: Sequence[int | None]) -> Metadata:
             raise _Refused(f"its metadata's {key} is not between 0 and 1")
     if not 1 <= found.get("max_det", 1) <= 1_000_000:
         raise _Refused(f"its metadata's max_det is {found['max_det']}")
+    found["maps"] = _maps(found.get("maps", ()), found["stride"])
     return Metadata(**found)
+
+
+def _maps(value: Any, stride: int) -> tuple[tuple[int, int], ...]:
+    pairs = [tuple(pair) if type(pair) in (list, tuple) else () for pair in value[: MAX_MAPS + 1]]
+    sound = len(pairs) <= MAX_MAPS and all(len(pair) == 2 and set(map(type, pair)) == {int} for pair in pairs)
+    if not sound or not all(step in STRIDES and step <= stride and 0 < n <= MAX_ANCHORS for step, n in pairs):
+        raise _Refused("its metadata's maps are not strides up to the largest and anchors a cell")
+    return tuple(pairs)
 
 
 def _names(value: Any) -> tuple[str, ...]:

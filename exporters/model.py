@@ -14,9 +14,6 @@ from torch.nn.functional import pad
 from exporters.metadata import Metadata, read_metadata
 from utils.errors import UserError
 
-MIN_STRIDE = 8  # of the finest map
-ANCHORS = 3  # a cell
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -102,10 +99,7 @@ class Exported:
     def _output_shape(self, size: tuple[int, ...]) -> tuple[int, int]:
         if self.nms:
             return self.max_det, 6
-        cells, step = 0, MIN_STRIDE
-        while step <= self.stride:
-            cells, step = cells + (size[0] // step) * (size[1] // step), step * 2
-        return ANCHORS * cells, 5 + self.classes
+        return self.metadata.boxes(size), 5 + self.classes
 
 
 def rows_of(output: Tensor) -> list[Tensor]:

@@ -112,7 +112,7 @@ class Model:
             return exported.size, fitted_into(*picture, *exported.size)
         size = size or self.size
         inside = fitted(*picture, size) if isinstance(size, int) else fitted_into(*picture, *size)
-        return batch_shape(np.array([inside]), int(self.network.stride.max()), PAD), inside
+        return batch_shape(np.array([inside]), self.network.max_stride, PAD), inside
 
     @torch.inference_mode()
     def detect(self, prepared: Sequence[Prepared], times: Counter[str] | None = None) -> list[Tensor]:
