@@ -13,7 +13,7 @@ import torch
 import schedulers
 from data.shared import Shared
 from models.layout import largest_stride
-from training import build, folder, graphs, network
+from training import build, changes, folder, graphs, network
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.best import check_best
@@ -27,7 +27,6 @@ from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
 MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, RuntimeError, StopIteration)
-MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}
 
 
 def new(options: Options, shared: Shared | None = None) -> Session:
@@ -103,11 +102,7 @@ def with_found_rate(session: Session) -> Session:
 
 
 def resume(asked: Options, shared: Shared | None = None) -> Session:
-    """Take up a run from its last.pt. What may change is taken from `asked`; anything else given is refused."""
-    refused = sorted(asked.given - MAY_CHANGE)
-    if refused:
-        flags = ", ".join("--" + name.replace("_", "-") for name in refused)
-        raise UserError(f"--resume goes on with the run as it was; {flags} cannot change (start a new run for that)")
+    """Take up a run from its last.pt. What may change is taken from `asked`; anything else that differs is refused."""
     path = folder.find_checkpoint(asked.run.resume, asked.run.project)
     state = checkpoint.load(path)
     if state.get("kind") != "run":
@@ -140,15 +135,15 @@ def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shar
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
     old = asdict(options.run)
-    for name in asked.given - {"resume", "project"}:
-        setattr(options.run, name, getattr(asked.run, name))
+    changes.apply(asked, options, state["layout"], where)
     _check_unfinished(path, state, options, asked)
     session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
     session.folder = where
     _check_data(path, state, session, asked)
     session.restore(state)
-    if session.progress.finished:
-        session.progress.finished, session.progress.extended_at = False, session.progress.epoch
+    if session.progress.finished and options.run.epochs > old["epochs"]:
+        session.progress.extended_at = session.progress.epoch
+    session.progress.finished = False
     _rescale(state, session, old["batch_size"])
     if session.progress.batch > len(session.data.train):
         raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
@@ -172,9 +167,10 @@ def _machine(state: dict[str, Any], asked: Options) -> tuple[torch.device, torch
 
 def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked: Options) -> None:
     done = state["epoch"]
-    if state["finished"] and ("epochs" not in asked.given or options.run.epochs <= done):
+    extended = "epochs" in asked.given and options.run.epochs > done
+    if state["finished"] and not extended and (options.run.noplots or folder.has_pictures(folder.run_of(path))):
         raise UserError(
-            f"{path}: this run is finished ({done} epochs); to extend it, add --epochs N with N over {done}"
+            f"{path}: this run is finished ({plural(done, 'epoch')}); to extend it, add --epochs N with N over {done}"
         )
     begun = done + (state["batch"] > 0)
     if options.run.epochs < begun:
@@ -208,7 +204,9 @@ def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
 def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     """Print where the run stands, and what is not as it was."""
     progress, run = session.progress, session.options.run
-    LOGGER.info(f"resuming {session.folder} at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}")
+    at = f"at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}"
+    left = f"where its {progress.epoch} epochs are trained: the validation at the end is left"
+    LOGGER.info(f"resuming {session.folder} {left if session.is_over() else at}")
     for name, value in environment(session.device).items():
         if value != state["environment"][name]:
             LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")

@@ -16,8 +16,8 @@ import train
 from benchmarks.compare import differences
 from data.loader import ValLoader
 from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
+from training.changes import MAY_CHANGE
 from training.session import Session
-from training.start import MAY_CHANGE
 from utils import checkpoint
 
 FLAGS = "--warmup-epochs 0.5 --single-cls"  # of one class something is found, so that there is a best epoch

@@ -137,3 +137,51 @@ def test_more_steps_by_another_batch_size_are_no_lost_rows(runs: Runs, monkeypat
     assert runs.resume(runs.run()) == 0
     assert "rows from before the resume" not in capsys.readouterr().out
     assert [row["step"] for row in rows(runs.run() / "lr.csv")] == [0, 1, 2, 3, *range(8, 18)]
+
+
+REPEATED = [  # how the run is started; what is given with --resume beside all of it, in other words or another order
+    "",
+    "--lr-policy cosine --lr0 0.02 --hyp high.yaml --freeze 3 --clip-grad 10 --seed 7",
+    "--lr-policy sgdr --lr-arg cycles=2 t_mult=1 --optim adamw --single-cls --multi-scale --save-period 1",
+]
+
+
+@pytest.mark.parametrize("flags", REPEATED)
+def test_the_runs_own_flags_repeated_are_no_change(flags: str, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs(f"{flags} --project whole", epochs=2, imgsz=60) == 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, send(signal.SIGTERM))
+        assert runs(f"{flags} --project again", epochs=2, imgsz=60) == 143
+    again = runs.folder / "again" / "exp"
+    assert runs(f"{flags} --project again --resume {again} --exist-ok --name exp", epochs=2, imgsz=60) == 0
+    assert_identical(runs.folder / "whole" / "exp", again, but=(".options.run.project",))
+
+
+def test_other_values_and_an_edited_file_are_refused(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (runs.folder / "h.yaml").write_text("lr0: 0.02\nfliplr: 0.1\n")
+    (runs.folder / "net.yaml").write_text(runs.narrow.read_text())
+    words = {"cfg": "net.yaml", "hyp": "h.yaml", "epochs": 1}
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, send(signal.SIGTERM))
+        assert runs("--lr-policy cosine", **words) == 143
+    last = runs.run() / "weights" / "last.pt"
+
+    def refused(text: str, expected: str, **changed: object) -> None:
+        capsys.readouterr()
+        assert runs(f"--resume {last} {text}", **{**words, **changed}) == 2
+        out = capsys.readouterr().out.strip().splitlines()[-1]
+        assert expected in out
+
+    refused("", "--imgsz cannot change (the run has imgsz 64; start", imgsz=96)
+    refused(
+        "--lr-policy sgdr --freeze 2", "--freeze, --lr-policy cannot change (the run has freeze none, lr_policy cosine"
+    )
+    refused("--lr0 find", "--lr0 cannot change (the run has lr0 0.02")
+    refused("", "--cfg cannot change (the run has cfg net", cfg="yolov5n")
+    (runs.folder / "h.yaml").write_text("lr0: 0.02\nfliplr: 0.2\n")
+    refused("", "--fliplr cannot change (the run has fliplr 0.1")
+    (runs.folder / "h.yaml").write_text("lr0: 0.02\nfliplr: 0.1\n")
+    (runs.folder / "net.yaml").write_text(runs.narrow.read_text().replace("0.33", "0.66"))
+    refused("", "--cfg cannot change")
+    (runs.folder / "net.yaml").unlink()
+    assert runs(f"--resume {last} --cos-lr", **words) == 0
