@@ -26,6 +26,7 @@ from ablation.view import FAILED, FINISHED
 from ablation.worker_pool import LocalWorkerPool
 from utils.console import log
 from utils.console.signals import StopRequest
+from utils.console.wording import command, counted
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
@@ -65,20 +66,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def execute(planned: Study, workers: runner.WorkerPool, stop_request: StopRequest, retry_failed: bool) -> int:
     """Do what is left of the study, then write its tables and report, finished or not. Returns the exit code."""
     todo = runner.runs_left(planned, retry_failed)
-    LOGGER.info(f"{planned.folder}: {len(planned.cells)} runs, {len(todo)} to do, {len(workers.workers)} at once")
+    LOGGER.info(
+        f"{planned.folder}: {counted(len(planned.cells), 'run')}, {len(todo)} to do, {len(workers.workers)} at once"
+    )
     try:
         runner.StudyRunner(planned, workers, Screen(planned), stop_request, todo).run()
     finally:
         workers.close()
     states = summarise(planned)
     if stop_request.stop:
-        LOGGER.warning(f"stopped; go on with: python ablate.py --resume {planned.folder}")
+        LOGGER.warning(f"stopped; go on with: {command('ablate.py', '--resume', planned.folder)}")
         return 128 + stop_request.stop
     if states[FAILED]:
-        LOGGER.warning(f"{states[FAILED]} of {len(planned.cells)} runs failed; try them again with --retry-failed")
+        what = f"{states[FAILED]} of {counted(len(planned.cells), 'run')} failed"
+        LOGGER.warning(f"{what}; try again with --retry-failed")
     undone = len(planned.cells) - states[FAILED] - states[FINISHED]
     if undone:
-        LOGGER.warning(f"{undone} of {len(planned.cells)} runs are left; python ablate.py --resume {planned.folder}")
+        left = f"{undone} of {counted(len(planned.cells), 'run')} {'is' if undone == 1 else 'are'} left"
+        LOGGER.warning(f"{left}; go on with: {command('ablate.py', '--resume', planned.folder)}")
     return 1 if states[FAILED] or undone else 0
 
 

@@ -20,6 +20,7 @@ from ablation.worker_pool import placements
 from data.batch import Batch
 from training import start
 from training.session import Session
+from utils.console.wording import counted
 
 LOGGER = logging.getLogger("anneal")
 STEPS = 4  # batches that are timed, after one that is not
@@ -30,7 +31,7 @@ def print_estimate(study: Study, device: str, asked: StudyOptions) -> int:
     for cell in study.cells:
         LOGGER.info(f"{cell.name}  {study.record(cell).status}")
     todo = runner.unfinished(study, asked.retry_failed)
-    LOGGER.info(f"{len(study.cells)} runs, {len(todo)} to do")
+    LOGGER.info(f"{counted(len(study.cells), 'run')}, {len(todo)} to do")
     if not todo:
         return 0
     seconds, basis = from_finished(study)
@@ -39,7 +40,9 @@ def print_estimate(study: Study, device: str, asked: StudyOptions) -> int:
     epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
     workers = 1 if asked.ray else min(len(placements(device, asked.per_gpu)), len(todo))
     manner = "one after the other" if workers == 1 else f"{workers} at once, if that slows none down"
-    LOGGER.info(f"about {duration(seconds * epochs / workers)} {manner}: {epochs} epochs of {seconds:.3g} s, {basis}")
+    LOGGER.info(
+        f"about {duration(seconds * epochs / workers)} {manner}: {counted(epochs, 'epoch')} of {seconds:.3g} s, {basis}"
+    )
     return 0
 
 
@@ -49,7 +52,9 @@ def from_finished(study: Study) -> tuple[float | None, str]:
     known = [record for record in known if record.status == FINISHED and record.seconds]
     if not known:
         return None, ""
-    return statistics.median(r.seconds / r.facts["epoch"] for r in known), f"as in the {len(known)} finished runs"
+    return statistics.median(
+        r.seconds / r.facts["epoch"] for r in known
+    ), f"as in {counted(len(known), 'finished run')}"
 
 
 def from_steps(cell: Cell, device: str) -> tuple[float, str]:

@@ -18,6 +18,7 @@ from data.converters.annotations import Picture, collect
 from data.converters.finder import PictureFinder
 from data.converters.source import Source, class_names
 from data.sample import is_sample
+from utils.console.wording import command, counted
 from utils.errors import UserError, nearest
 
 SHOWN = 30  # lines of what was skipped, before the rest is only counted
@@ -164,7 +165,7 @@ def _summarise(
 ) -> None:
     parts = splits.counted(pictures)
     boxes = {part: Counter(box.label for p in pictures if p.split == part for box in p.boxes) for part in parts}
-    print(f"{len(pictures)} pictures: " + ", ".join(f"{count} {part}" for part, count in parts.items()))
+    print(f"{counted(len(pictures), 'picture')}: " + ", ".join(f"{count} {part}" for part, count in parts.items()))
     print(f"split {told}")
     if args.val and told == "as published":
         print("--val is not used: the split is published; --resplit draws one")
@@ -183,7 +184,7 @@ def _summarise(
         print(f"warning: identical pictures in two parts of the split, which flatters validation: {len(shared)}")
         for line in shared[:NAMED]:
             print(f"  {line}".encode(errors="backslashreplace").decode())
-    print(f"train with: python train.py --data {args.out / 'data.yaml'}")
+    print(f"train with: {command('train.py', '--data', args.out / 'data.yaml')}")
 
 
 if __name__ == "__main__":

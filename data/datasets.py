@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ PACKAGE = Path(__file__).resolve().parent
 _RENDERING = """{root} does not exist: drawing the built-in sample there and using it.
   The sample is drawn faces. It shows that everything works; what is learned from it does not carry over to photographs.
   For the real set, download https://www.kaggle.com/datasets/andrewmvd/face-mask-detection; this replaces the sample:
-    python -m data.convert voc PATH/TO/face-mask-detection --out {root} --val 0.15 --seed 0"""
+    python -m data.convert voc PATH/TO/face-mask-detection --out {out} --val 0.15 --seed 0"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
         hint = nearest(str(content["sample"]), SAMPLES)
         raise UserError(f"{place(file, 'sample')}: sample '{content['sample']}' is unknown; {hint}")
     if "sample" in content and render_sample and not root.exists():
-        LOGGER.warning("%s", _RENDERING.format(root=_short(root)))
+        LOGGER.warning("%s", _RENDERING.format(root=_short(root), out=shlex.quote(_short(root))))
         render(root)
     elif is_sample(root):
         LOGGER.warning("%s holds the built-in sample of drawn faces, not photographs.", _short(root))

@@ -10,15 +10,11 @@ from dataclasses import dataclass, field
 from data.cache import Record
 from data.files import Found, label_candidates
 from utils.console.log import one_line
+from utils.console.wording import counted
 
 LOGGER = logging.getLogger("anneal")
 SHOWN = 10  # messages in the log; the report has all
 _MISMATCH = 0.1  # from this share of rows of unknown classes on, the names are at fault, not the rows
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """`1 box`, `1,200 boxes`."""
-    return f"{count:,} {one if count == 1 else many}"
 
 
 @dataclass

@@ -62,6 +62,9 @@ def freeze(model: Detector, layers: Iterable[int]) -> int:
     Returns how many parameters are frozen. A number the layout does not have is a UserError.
     """
     numbers = list(layers)
+    if len(numbers) == 1 and numbers[0] > model.layers:
+        first = f"--freeze {numbers[0]}: {model.cfg} has {model.layers} layers, the first of which N freezes"
+        raise UserError(f"{first}; give fewer than {model.layers}")
     numbers = list(range(numbers[0])) if len(numbers) == 1 else numbers
     for number in numbers:
         if not 0 <= number < model.layers:

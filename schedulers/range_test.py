@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from utils.console.wording import counted
 from utils.errors import UserError
 from utils.plots import style
 
@@ -73,7 +74,9 @@ def range_test(
     if not 0 < start < end < math.inf:
         raise UserError(f"range test from {start:g} to {end:g}: give a start above 0 and an end above it")
     if steps < 1 or mode not in ("exp", "linear"):
-        raise UserError(f"range test of {steps} steps, mode={mode}: give at least 1 step, mode exp or linear")
+        raise UserError(
+            f"range test of {counted(steps, 'step')}, mode={mode}: give at least 1 step, mode exp or linear"
+        )
     rates, losses, diverged = [], [], False
     beta, average, best = _beta(steps), 0.0, math.inf
     for step in range(steps):
@@ -119,7 +122,7 @@ def _read(rates: np.ndarray, losses: np.ndarray, diverged: bool, steps: int, mod
     if len(curve) == 0:
         outcome = f"the loss is not finite at the first rate, {rates[0]:.3g}: check data and weights, or start lower"
     elif steps < FEWEST:
-        outcome = f"{steps} steps are too few to read a curve from; give at least {FEWEST}"
+        outcome = f"{counted(steps, 'step is', 'steps are')} too few to read a curve from; give at least {FEWEST}"
     else:
         low = int(curve.argmin())
         fall = curve[0] - curve[low]
@@ -127,12 +130,25 @@ def _read(rates: np.ndarray, losses: np.ndarray, diverged: bool, steps: int, mod
         fell = fall > max(CLEAR_FALL * abs(curve[0]), CLEAR_NOISE * noise)
         if fell and low >= 2:
             outcome, found = _suggest(rates, curve, low, diverged, steps, mode)
+        elif steps // 4 <= (rise := _rise(losses[: len(curve)])) < len(losses) - 1:
+            flat = f"the loss never fell: it is flat from {rates[0]:.3g} to {rates[rise]:.3g}, then rises"
+            outcome = f"{flat}; no rate can be told from that: check data and weights, or use the optimizer's default"
         elif diverged:
             outcome = f"the loss diverges from the start, {rates[0]:.3g}, without having fallen; start lower"
         else:
             outcome = f"the loss never fell between {rates[0]:.3g} and {rates[-1]:.3g}; check the data, or end higher"
     as_floats = [tuple(float(v) for v in values) for values in (rates, losses, smoothed)]
     return RangeTest(*as_floats, outcome=outcome, mode=mode, diverged=bool(diverged), **found)
+
+
+def _rise(losses: np.ndarray) -> int:
+    """The last step whose loss is still in the range of the first quarter: from there on all are above it.
+
+    Of the losses themselves, for a smoothed curve begins to rise long before.
+    """
+    first = losses[: max(LEAST_WINDOW, len(losses) // 4)]
+    within = losses <= first.max() + CLEAR_FALL * abs(float(np.median(first)))
+    return int(np.flatnonzero(within)[-1])
 
 
 def _suggest(rates: np.ndarray, curve: np.ndarray, low: int, diverged: bool, steps: int, mode: str) -> tuple[str, dict]:

@@ -22,6 +22,7 @@ from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
 from training import network
 from training.options import Options
+from utils.console.wording import counted
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
@@ -80,7 +81,8 @@ def load_data(
     val_index = once(build_index, dataset.val, dataset.classes, desc="val", **common)
     if run.batch_size > len(train_index):
         pictures = len(train_index)
-        LOGGER.warning(f"--batch-size {run.batch_size} is more than the {pictures} pictures; using {pictures}")
+        there = "the one picture" if pictures == 1 else f"the {pictures} pictures"
+        LOGGER.warning(f"--batch-size {run.batch_size} is more than {there}; using {pictures}")
         run.batch_size = pictures
     settings = {"size": run.imgsz, "cache": run.cache, "device": device, "workers": max(run.workers, 1)}
     train = TrainLoader(
@@ -106,9 +108,10 @@ def check_batches(options: Options, data: Data) -> None:
     """Raise UserError for a batch of one picture of one stride: BatchNorm cannot train on a single place."""
     run, stride = options.run, data.train.stride
     if run.imgsz <= stride and 1 in (run.batch_size, len(data.train_index) % run.batch_size):
+        alone = f"of {counted(len(data.train_index), 'picture')} in batches of {run.batch_size} one is alone"
         raise UserError(
-            f"--imgsz {run.imgsz}: of {len(data.train_index)} pictures in batches of {run.batch_size} one is alone, "
-            f"and too small for BatchNorm to train on; give --imgsz {2 * stride} or another --batch-size"
+            f"--imgsz {run.imgsz}: {alone}, and too small for BatchNorm to train on; "
+            f"give --imgsz {2 * stride} or another --batch-size"
         )
 
 

@@ -37,6 +37,11 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
+def has_pictures(folder: Path) -> bool:
+    """Whether the pictures that a run makes last are there: a disk may have refused them."""
+    return all((folder / name).is_file() for name in ("results.png", "confusion_matrix.png"))
+
+
 def lock(folder: Path) -> IO:
     """Hold the folder for this process, see `utils.files.locks`. A second process is refused."""
     handle = locks.hold(folder / ".lock", LOOKING)
@@ -94,7 +99,7 @@ def newest_unfinished(project: Path) -> Path:
             LOGGER.warning(f"passed over: {why}")
     trained = sum(is_locked(path.parent.parent) for path in found)
     others = " or being trained" * bool(trained) + " or damaged" * unread
-    what = (
-        f"all {len(found)} runs under {project} are finished{others}" if found else f"there is no run under {project}"
-    )
+    what = f"all {len(found)} runs under {project} are finished{others}"
+    what = f"the one run under {project} is finished{others}" if len(found) == 1 else what
+    what = what if found else f"there is no run under {project}"
     raise UserError(f"--resume: {what}; give --resume PATH --epochs N to extend one")

@@ -15,6 +15,7 @@ from models.layout import read
 from models.load import layout_of
 from training.options import Options
 from utils import checkpoint
+from utils.console.wording import counted
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
@@ -63,7 +64,7 @@ def build_model(
     if not resumed:
         _fit_anchors(model, options, train_index, estimated=type(layout["detect"]["anchors"]) is int)
     if run.freeze:
-        LOGGER.info(f"frozen: {models.freeze(model, run.freeze):,} values (--freeze)")
+        LOGGER.info(f"frozen: {counted(models.freeze(model, run.freeze), 'value')} (--freeze)")
         if not any(p.requires_grad for p in model.parameters()):
             raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: nothing is left to train; freeze fewer layers")
     side = -(-run.imgsz // model.max_stride) * model.max_stride
@@ -86,7 +87,8 @@ def start_from(model: models.Detector, weights: dict[str, Any], path: str) -> No
     if other:
         LOGGER.warning(f"{line}{other}, of which only what fits was taken; without --cfg its own network is trained")
     elif moved < total and weights["classes"] != model.classes:
-        LOGGER.info(f"{line}; the head starts anew, for {model.classes} classes in place of {weights['classes']}")
+        heads = f"{counted(model.classes, 'class', 'classes')} in place of {weights['classes']}"
+        LOGGER.info(f"{line}; the head starts anew, for {heads}")
     else:
         LOGGER.info(line)
 

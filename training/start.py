@@ -22,6 +22,7 @@ from training.progress import progress_from_state
 from training.range_test import find_rate, peak_of
 from training.session import Session
 from utils import checkpoint
+from utils.console.wording import counted
 from utils.device import DTYPES, dtype_name, environment, only_deterministic, select_device, select_dtype
 from utils.errors import UserError
 
@@ -170,7 +171,7 @@ def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked
     extended = "epochs" in asked.given and options.run.epochs > done
     if state["finished"] and not extended and (options.run.noplots or folder.has_pictures(folder.run_of(path))):
         raise UserError(
-            f"{path}: this run is finished ({plural(done, 'epoch')}); to extend it, add --epochs N with N over {done}"
+            f"{path}: this run is finished ({counted(done, 'epoch')}); to extend it, add --epochs N with N over {done}"
         )
     begun = done + (state["batch"] > 0)
     if options.run.epochs < begun:
@@ -205,7 +206,7 @@ def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     """Print where the run stands, and what is not as it was."""
     progress, run = session.progress, session.options.run
     at = f"at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}"
-    left = f"where its {progress.epoch} epochs are trained: the validation at the end is left"
+    left = f"where {counted(progress.epoch, 'epoch is', 'epochs are')} trained: the validation at the end is left"
     LOGGER.info(f"resuming {session.folder} {left if session.is_over() else at}")
     for name, value in environment(session.device).items():
         if value != state["environment"][name]:

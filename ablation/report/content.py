@@ -9,9 +9,10 @@ from ablation.marginals import heat_maps, levels
 from ablation.ranking import Cell, Ranking, axes, cells, rank
 from ablation.report import tables
 from ablation.report.blocks import Block, Bullets, Chart, Code, Details, Picture, Section, Table, Text
-from ablation.report.figures import count, decimals
+from ablation.report.figures import decimals
 from ablation.report.headline import caveats, headline
 from ablation.view import FAILED, StudyView
+from utils.console.wording import counted
 
 CURVES, HEAT = "pictures/curves.png", "pictures/heatmap.png"
 
@@ -65,7 +66,7 @@ def _failures(study: StudyView) -> tuple[Block, ...]:
     failed = [run for run in study.runs if run.status == FAILED]
     if not failed:
         return ()
-    blocks: list[Block] = [Text(f"{count(len(failed), 'run')} of {len(study.runs)} failed; their last lines:")]
+    blocks: list[Block] = [Text(f"{counted(len(failed), 'run')} of {len(study.runs)} failed; their last lines:")]
     for run in failed:
         blocks.append(Details(run.name, (Code(run.error.strip() or "nothing was recorded"),)))
     return tuple(blocks)

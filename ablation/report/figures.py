@@ -64,11 +64,3 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """
-    >>> count(1, "run"), count(3, "run"), count(2, "entry", "entries")
-    ('1 run', '3 runs', '2 entries')
-    """
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -6,9 +6,10 @@ from collections import Counter
 
 from ablation.ranking import CLEAR, NO_EVIDENCE, RANKED_BY, WEAK, Entry, Ranking
 from ablation.report.blocks import Block, Bullets, Text
-from ablation.report.figures import count, decimals, interval, score
+from ablation.report.figures import decimals, interval, score
 from ablation.statistics import COARSE, margin
 from ablation.view import FAILED, FINISHED, RUNNING, WAITING, StudyView
+from utils.console.wording import counted
 
 
 def headline(study: StudyView, ranking: Ranking) -> list[Block]:
@@ -32,13 +33,13 @@ def headline(study: StudyView, ranking: Ranking) -> list[Block]:
 
 def _seeds(entry: Entry) -> str:
     names = ", ".join(entry.cell.values())
-    return f"{count(entry.summary.n, 'seed')} ({names})" if entry.summary.n <= COARSE else f"{entry.summary.n} seeds"
+    return f"{counted(entry.summary.n, 'seed')} ({names})" if entry.summary.n <= COARSE else f"{entry.summary.n} seeds"
 
 
 def _sureness(others: list[Entry]) -> str:
     verdicts = Counter(entry.verdict for entry in others)
     lower, weak, open_ = verdicts[CLEAR[-1]], verdicts[WEAK[-1]], verdicts[NO_EVIDENCE]
-    total = count(len(others), "other cell")
+    total = counted(len(others), "other cell")
     none = "The 1 other cell does not share" if len(others) == 1 else f"None of the {total} shares"
     if not any(entry.difference.interval for entry in others if entry.difference):
         return f"How sure: not at all. {none} two finished seeds with it, so the order may be chance."
@@ -69,7 +70,7 @@ def _progress(study: StudyView) -> list[Block]:
         whole = f"All {len(study.runs)} runs" if len(study.runs) > 1 else "The 1 run"
         return [Text(f"{whole} finished.", "small")]
     rest = ", ".join(f"{states[state]} {state}" for state in (FINISHED, RUNNING, WAITING, FAILED) if states[state])
-    text = f"{count(len(study.runs), 'run')}: {rest}."
+    text = f"{counted(len(study.runs), 'run')}: {rest}."
     if states[RUNNING] or states[WAITING]:
         return [Text(f"The study is not complete. {text} All below rests on the finished ones and may change.", "warn")]
     return [Text(f"{text} Means rest on the finished runs alone; see the failures below.", "warn")]
@@ -92,7 +93,8 @@ def caveats(ranking: Ranking) -> Bullets:
         return Bullets(tuple(items))
     items.append(
         "The validation pictures choose the best epoch of each run and the best of"
-        f" {count(len(ranking.entries), 'cell')}, so the figure of the winner is flattered twice (the winner's curse):"
+        f" {counted(len(ranking.entries), 'cell')}, so the figure of the winner is flattered twice (the winner's"
+        " curse):"
         " on new pictures and new seeds expect less."
         " To quote it, run it again with seeds that took no part in the choice, on pictures that took no part either."
     )
@@ -108,7 +110,7 @@ def caveats(ranking: Ranking) -> Bullets:
         sd, size = score(ranking.noise.sd, digits), score(margin(ranking.noise, most), digits)
         items.append(
             f"The noise of one run, pooled over {ranking.noise.cells} cells, is {sd} (standard"
-            f" deviation, {count(ranking.noise.freedom, 'degree')} of freedom). With {most} seeds a cell, two of"
+            f" deviation, {counted(ranking.noise.freedom, 'degree')} of freedom). With {most} seeds a cell, two of"
             f" {ranking.noise.cells} cells must differ by {size} to be told apart whichever they are (Tukey's"
             " margin, which allows for picking the best)."
         )

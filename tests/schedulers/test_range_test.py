@@ -107,7 +107,7 @@ def test_divergence_is_four_times_the_best() -> None:
         (lambda rate: 2.0 + rate, 100, "never fell"),
         (lambda rate: 2.0, 100, "never fell"),
         (Curve(), 19, "19 steps are too few to read a curve from; give at least 20"),
-        (Curve(), 1, "1 steps are too few"),
+        (Curve(), 1, "1 step is too few"),
     ],
 )
 def test_bad_settings_give_a_stated_outcome(loss_at: object, steps: int, outcome: str) -> None:
@@ -120,6 +120,25 @@ def test_a_start_that_already_diverges() -> None:
     result = range_test(Curve(falls=1e-3, diverges=0.3), start=0.9, end=10)
     assert result.outcome.startswith("the loss diverges from the start, 0.9")
     assert result.max_lr is None
+
+
+@pytest.mark.parametrize("steps", [20, 40, 100, 200])
+@pytest.mark.parametrize("edge", [1e-3, 1e-1, 1.0])
+@pytest.mark.parametrize("noise", ["none", "uniform", "by turns"])
+def test_flat_then_rising_says_so(steps: int, edge: float, noise: str) -> None:
+    """Where the rise begins is stated to a factor of ten; it is neither the start's fault nor a suggestion."""
+    for seed in range(5):
+        random, count = np.random.default_rng(seed), iter(range(1000))
+        by_turns = (0.3, -0.2, 0.1, -0.3)
+
+        def loss_at(rate: float) -> float:
+            odd = {"none": 0.0, "uniform": random.uniform(-0.2, 0.2), "by turns": by_turns[next(count) % 4]}[noise]  # noqa: B023
+            return 0.15 * (1 + odd) * max(1.0, rate / edge) ** 2
+
+        result = range_test(loss_at, steps=steps)
+        assert "never fell: it is flat from 1e-07 to" in result.outcome
+        assert edge / 10 < float(result.outcome.split(" to ")[1].split(",")[0]) < 10 * edge
+        assert result.max_lr is None
 
 
 def test_a_nan_after_a_fall_counts_as_divergence() -> None:

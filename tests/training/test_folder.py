@@ -71,7 +71,7 @@ def test_the_newest_unfinished_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run under"):
         folder.newest_unfinished(tmp_path)
     saved(tmp_path, "done", 50, finished=True)
-    with pytest.raises(UserError, match=r"all 1 runs under .* are finished; give"):
+    with pytest.raises(UserError, match=r"the one run under .* is finished; give"):
         folder.newest_unfinished(tmp_path)
     older, newer = saved(tmp_path, "older", 10), saved(tmp_path, "newer", 30)
     assert folder.newest_unfinished(tmp_path) == newer

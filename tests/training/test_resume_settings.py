@@ -85,7 +85,7 @@ def test_extending_a_finished_run(runs: Runs, capsys) -> None:
     done = rows(runs.run() / "lr.csv")
     capsys.readouterr()
     assert runs.resume() == 2
-    assert "all 1 runs under runs/train are finished; give --resume PATH --epochs N" in capsys.readouterr().out
+    assert "the one run under runs/train is finished; give --resume PATH --epochs N" in capsys.readouterr().out
     for words in ("", "--epochs 2"):
         assert runs.resume(runs.run(), words) == 2
         assert "this run is finished (2 epochs); to extend it, add --epochs N with N over 2" in capsys.readouterr().out

@@ -96,6 +96,8 @@ class Archive:
         return UserError(f"{self.path}: refused, {reason}; take a file from a source you trust")
 
     def _unreadable(self, error: Exception) -> Damaged:
+        if self.path.is_symlink() and not self.path.exists():
+            return Damaged(f"{self.path}: a link to nothing; give the path of a last.pt or best.pt")
         if isinstance(error, FileNotFoundError):
             return Damaged(f"{self.path}: no such checkpoint; give the path of a last.pt or best.pt")
         if isinstance(error, zipfile.BadZipFile) and self._begins() == _BEFORE_ZIP:

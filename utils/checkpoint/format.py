@@ -7,6 +7,7 @@ the CRC-32 of each member is the checksum.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -92,7 +93,7 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     Raises UserError as `load` does, and for a file without such weights.
     """
     path = Path(path)
-    if not path.exists() and path.parent == Path() and download.is_published(path.name):
+    if not os.path.lexists(path) and path.parent == Path() and download.is_published(path.name):
         path = download.fetch(path.name, path.parent)
     return _with_fallback(path, _read_weights)
 

@@ -18,6 +18,11 @@ def numbered(project: str | Path, name: str, exist_ok: bool = False) -> Path:
         except FileExistsError:
             if exist_ok and folder.is_dir():
                 return folder
+            broken = [path for path in (folder, *folder.parents) if path.is_symlink() and not path.exists()]
+            if broken:
+                raise UserError(f"{broken[0]}: a link to nothing; mend it, or choose another --project") from None
+            if not folder.exists():
+                raise UserError(f"{folder}: cannot make the folder; choose another --project") from None
             number += 1
         except OSError as error:
             raise UserError(f"{folder}: cannot make the folder ({error.strerror}); choose another --project") from error
