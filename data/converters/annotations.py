@@ -75,9 +75,16 @@ def _match(source: Source, finder: PictureFinder) -> dict[Path, list[Claim]]:
             continue
         found.append((record, file, by_path, finder.namesake(record, file)))
         used[file] += 1
+    homes: dict[Path, set[Path]] = defaultdict(set)  # of each folder: the folders of records whose path led there
+    for record, file, by_path, _ in found:
+        homes[file.parent].update(record.folders if by_path else ())
     claims: dict[Path, list[Claim]] = defaultdict(list)
     for record, file, by_path, own in found:
-        if own is None:
+        others = homes[file.parent] if not by_path and file.parent not in record.folders else set()
+        if others and others.isdisjoint(record.folders):
+            text = f"its picture is missing; {file.name} of {file.parent.name}/ belongs to other annotations"
+            source.skip(record.where, text, "its picture is missing")
+        elif own is None:
             claims[file].append((record, by_path))
         elif used[file] > 1:  # one name copied into several annotations: their own names tell them apart
             claims[own].append((record, False))

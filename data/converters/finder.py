@@ -98,10 +98,10 @@ class PictureFinder:
         return found
 
     def _in_its_folder(self, record: Record, given: str, files: list[Path]) -> list[Path]:
-        """Where the path leads into a folder that is there and holds pictures, those below it; else all."""
+        """Where the path leads into a folder that is there, the files below it; else all."""
         parent = _slashes(given).rpartition("/")[0]
         folders = {self._inside(folder / parent) for folder in (*record.folders, *self.roots)} if parent else set()
-        known = folders & self._folders
+        known = {folder for folder in folders if folder is not None and (folder in self._folders or _is_dir(folder))}
         return [file for file in files if any(file.is_relative_to(one) for one in known)] if known else files
 
     def _nearest(self, record: Record, files: list[Path]) -> list[Path]:
@@ -188,6 +188,13 @@ def _ends_with(file: Path, given: str) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 

@@ -58,17 +58,17 @@ def _entries(file: Path) -> list[dict[str, Any]]:
 
 
 def _from_csv(file: Path) -> list[dict[str, Any]]:
-    pictures: dict[str, list[dict[str, Any]]] = {}
+    pictures: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig", "replace"))):
         name = row.get("#filename") or row.get("filename") or ""
-        regions = pictures.setdefault(name, [])
+        regions = pictures.setdefault((name, row.get("file_size") or ""), [])
         if number(row.get("region_count")) != 0:
             try:
                 shape, attributes = (json.loads(row[key]) for key in ("region_shape_attributes", "region_attributes"))
                 regions.append({"shape_attributes": shape, "region_attributes": attributes})
             except (KeyError, TypeError, ValueError, RecursionError):
                 regions.append({})
-    return [{"filename": name, "regions": regions} for name, regions in pictures.items()]
+    return [{"filename": name, "size": size, "regions": regions} for (name, size), regions in pictures.items()]
 
 
 def _regions(entry: dict[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import cv2
 import numpy as np
@@ -131,7 +131,7 @@ def write_labelme(root: Path, shots: list[Shot]) -> None:
 
 
 def write_cvat(root: Path, shots: list[Shot]) -> None:
-    labels = "".join(f"<label><name>{name}</name><attributes/></label>" for name in classes(shots))
+    labels = "".join(f"<label><name>{escape(name)}</name><attributes/></label>" for name in classes(shots))
     images = ""
     for number, one in enumerate(shots):
         shapes = "".join(
@@ -197,13 +197,13 @@ def write_via_csv(root: Path, shots: list[Shot]) -> None:
     rows = csv.writer(text)
     rows.writerow(["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes",
                    "region_attributes"])  # fmt: skip
-    for one in shots:
+    for size, one in enumerate(shots, 100):
         regions = _via_regions(one)
         for number, region in enumerate(regions):
-            rows.writerow([one.named, 100, "{}", len(regions), number, json.dumps(region["shape_attributes"]),
+            rows.writerow([one.named, size, "{}", len(regions), number, json.dumps(region["shape_attributes"]),
                            json.dumps(region["region_attributes"])])  # fmt: skip
         if not regions:
-            rows.writerow([one.named, 100, "{}", 0, 0, "{}", "{}"])
+            rows.writerow([one.named, size, "{}", 0, 0, "{}", "{}"])
     put(root / "via_export.csv", text.getvalue())
 
 

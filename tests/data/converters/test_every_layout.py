@@ -53,7 +53,9 @@ BY_NAME = {"labelme": layouts.write_labelme, "cvat": layouts.write_cvat, "label 
            "via": layouts.write_via, "via csv": layouts.write_via_csv, "csv": layouts.write_csv,
            "createml": layouts.write_createml}  # fmt: skip
 NAMELESS = {"csv"}  # pictures without boxes are not in it
+ONE_NAME = {"csv", "createml", "label studio", "label studio min"}  # two pictures of one name are one to it
 
+BOX = (("cat", (4, 6, 14, 21)),)
 STEMS = ("x", "y", "a b", "Bild é", "1", "x.1", "50%", "#7")
 FOLDERS = ("", "train", "val", "images", "one", "one/two", "X")
 
@@ -77,16 +79,23 @@ def sets(draw_from):
         if kind == "supervisely":
             path = f"set {folder}/img/{PurePosixPath(path).name}"
         key = path.casefold() if spelling == "path" else str(PurePosixPath(path).with_suffix("")).casefold()
-        if key in paths:  # a name that says less than the path must not be that of another picture of the folder
+        if key in paths or (
+            kind in ONE_NAME and SPELLINGS[spelling](path) in {one.named for one in shots}
+        ):  # a name that says less than the path must not be that of another picture of the folder
             continue
         paths.add(key)
         size = draw_from(st.sampled_from(((40, 30), (30, 40), (64, 48))))
         found = tuple(draw_from(st.lists(boxes(*size), max_size=3)))
         split = draw_from(st.sampled_from(("train", "val"))) if kind in ("cvat", "darknet") else None
         shots.append(Shot(path, SPELLINGS[spelling](path), *size, found, split))
-    alike = Counter(PurePosixPath(one.path).with_suffix("") for one in shots)
-    there = [alike[PurePosixPath(one.path).with_suffix("")] > 1 or draw_from(st.integers(0, 5)) > 0 for one in shots]
+    # what two pictures share by what is written of them, be it a label file or a name, nothing can tell apart
+    said = [_stem(one.path) if kind in BY_PLACE or kind == "labelme" else _stem(one.named) for one in shots]
+    there = [said.count(key) > 1 or draw_from(st.integers(0, 5)) > 0 for key in said]
     return kind, spelling, shots, there
+
+
+def _stem(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix("")).casefold()
 
 
 def run(source: Path, target: Path) -> tuple[int, str]:
@@ -118,6 +127,7 @@ def check(kind: str, spelling: str, shots: list[Shot], there: list[bool], root: 
         alike = Counter(base(one.path) for one in shots)
         trains = {one.split for one in shots} & {"train", None} and {*FOLDERS[1:3]}.isdisjoint(_folders(shots))
         enough = len(shots) >= 3 and all(there) and max(alike.values()) == 1 and any(one.boxes for one in shots)
+        enough = enough and (kind not in NAMELESS or all(one.boxes for one in shots))
         assert not (enough and trains), told
         return
     found = converted(root / "dst")
@@ -133,6 +143,31 @@ def check(kind: str, spelling: str, shots: list[Shot], there: list[bool], root: 
 def test_a_box_is_never_on_another_picture(case):
     with tempfile.TemporaryDirectory() as folder:
         check(*case, Path(folder))
+
+
+def test_a_folder_of_other_annotations_lends_no_picture(tmp_path):
+    """Two tasks number their pictures alike; one was exported without them."""
+    shots = [Shot("t1/images/x.png", "x.png", 40, 30, ()), Shot("t1/images/y.png", "y.png", 40, 30, BOX),
+             Shot("t1/images/z.png", "z.png", 40, 30, BOX), Shot("t2/x.png", "x.png", 40, 30, BOX)]  # fmt: skip
+    draw(tmp_path / "src", shots[:3])
+    layouts.write_cvat(tmp_path / "src" / "t1", shots[1:3])
+    layouts.write_cvat(tmp_path / "src" / "t2", shots[3:])
+    code, told = run(tmp_path / "src", tmp_path / "dst")
+    assert code == 0
+    assert "x.png of images/ belongs to other annotations" in told
+    assert len(converted(tmp_path / "dst")) == 2
+
+
+def test_a_path_into_a_folder_that_is_there_names_no_picture_elsewhere(tmp_path):
+    shots = [Shot(f"{name}.png", f"{name}.png", 40, 30, BOX) for name in "abc"]
+    draw(tmp_path / "src", shots)
+    (tmp_path / "src" / "pictures").mkdir()
+    named = [Shot("", "pictures/a.png", 40, 30, BOX), Shot("", "/home/me/b.png", 40, 30, BOX), shots[2]]
+    layouts.write_csv(tmp_path / "src", named)
+    code, told = run(tmp_path / "src", tmp_path / "dst")
+    assert code == 0
+    assert "its picture 'pictures/a.png' is missing" in told
+    assert "pictures found by their base name alone: 1" in told
 
 
 @pytest.mark.parametrize("kind", [*BY_PLACE, *BY_NAME])
