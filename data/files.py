@@ -12,7 +12,7 @@ from data.pictures import SUFFIXES
 from utils.errors import UserError
 
 MAX_LIST_BYTES = 512 << 20
-_FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".psd")  # pictures, but not ours
+FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".psd")  # pictures, but not ours
 # what lies beside pictures and is none: labels, lists, descriptions, caches
 _COMPANIONS = ("", ".cache", ".csv", ".data", ".db", ".ini", ".json", ".md", ".names", ".npy", ".npz", ".txt", ".xml")
 _COMPANIONS += (".yaml", ".yml")
@@ -59,7 +59,7 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
             suffix = os.path.splitext(path)[1].lower()
             if suffix in SUFFIXES:
                 files.add(os.path.abspath(path))
-            elif suffix in _FOREIGN:
+            elif suffix in FOREIGN:
                 found.skip(f"{path}: {suffix} pictures are not read, skipped; convert it to JPEG or PNG")
             elif suffix not in _COMPANIONS:
                 unknown[suffix] += 1
@@ -87,6 +87,11 @@ def label_candidates(picture: str) -> list[str]:
     folder, images, rest = stem.rpartition(_IMAGES)
     beside = stem + ".txt"
     return [folder + _LABELS + rest + ".txt", beside] if images else [beside]
+
+
+def label_file(picture: str) -> str | None:
+    """The label file of a picture: the first candidate that is there."""
+    return next((path for path in label_candidates(picture) if os.path.isfile(path)), None)
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -123,7 +128,7 @@ def _listed(source: Path, root: Path, found: Found) -> Iterator[str]:
         path = os.path.join(source.parent if line.startswith("./") else base, os.path.expanduser(line))
         if ".." in Path(line).parts and not os.path.abspath(path).startswith(base):
             found.messages.append(f"{source}:{number}: '{line}' leads outside {root}; used, but check that it is meant")
-        if os.path.splitext(path)[1].lower() not in SUFFIXES + _FOREIGN:
+        if os.path.splitext(path)[1].lower() not in SUFFIXES + FOREIGN:
             found.skip(f"{source}:{number}: '{line}' is no picture, skipped; known: {', '.join(SUFFIXES)}")
         elif not os.path.isfile(path):
             found.skip(f"{source}:{number}: no such file {path}, skipped; correct the list")

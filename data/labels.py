@@ -14,7 +14,8 @@ MAX_BYTES = 16 << 20
 class Parsed:
     """What a label file holds: `rows` (k, 5) float32, and what became of the others, one count a kind.
 
-    `notes` are (line, text) pairs, the text with its remedy; line 0 is the file as a whole.
+    `notes` are (line, text) pairs, the text with its remedy; line 0 is the file as a whole. `lines` (k,) are the line
+    numbers of the rows, `overhang` (k,) by what part of the picture each left it before it was clipped.
     """
 
     rows: np.ndarray
@@ -24,6 +25,8 @@ class Parsed:
     clipped: int = 0  # boxes that left the picture
     duplicates: int = 0
     notes: list[tuple[int, str]] = field(default_factory=list)
+    lines: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    overhang: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parsed:
@@ -51,10 +54,11 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
         parsed.unknown += kind == _UNKNOWN
     parsed.skipped += int(bad.sum())
     parsed.polygons = int(boxed[~bad].sum())
+    parsed.lines = lines[~bad]
     rows = _clip(table[~bad], parsed)
     if single_class:
         rows[:, 0] = 0
-    parsed.rows = _unique(rows.astype(np.float32), lines[~bad], parsed)
+    _drop_repeated(rows.astype(np.float32), parsed)
     parsed.notes.sort()
     return parsed
 
@@ -143,21 +147,23 @@ def _explain(kind: int, row: np.ndarray, classes: int) -> str:
 def _clip(table: np.ndarray, parsed: Parsed) -> np.ndarray:
     """Boxes kept inside the picture. Those already inside keep their exact numbers."""
     low, high = table[:, 1:3] - table[:, 3:] / 2, table[:, 1:3] + table[:, 3:] / 2
-    out = ((low < 0) | (high > 1)).any(1)
-    parsed.clipped += int(((low < -TOLERANCE) | (high > 1 + TOLERANCE)).any(1).sum())
+    parsed.overhang = np.concatenate((-low, high - 1), 1).max(1, initial=0)
+    parsed.clipped += int((parsed.overhang > TOLERANCE).sum())
     low, high = low.clip(0, 1), high.clip(0, 1)
     clipped = np.concatenate((table[:, :1], (low + high) / 2, high - low), 1)
-    return np.where(out[:, None], clipped, table)
+    return np.where(parsed.overhang[:, None] > 0, clipped, table)
 
 
-def _unique(rows: np.ndarray, lines: np.ndarray, parsed: Parsed) -> np.ndarray:
-    """The rows without repetitions, in their order."""
+def _drop_repeated(rows: np.ndarray, parsed: Parsed) -> None:
+    """Keep the rows without repetitions, in their order."""
+    parsed.rows = rows
     if len(rows) < 2:
-        return rows
+        return
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     original = first[inverse.reshape(-1)]
-    repeated = original != np.arange(len(rows))
-    for row in np.nonzero(repeated)[0]:
-        parsed.notes.append((int(lines[row]), f"the row of line {lines[original[row]]} again, dropped; delete it"))
-    parsed.duplicates += int(repeated.sum())
-    return rows[~repeated]
+    kept = original == np.arange(len(rows))
+    for row in np.nonzero(~kept)[0]:
+        line, before = int(parsed.lines[row]), parsed.lines[original[row]]
+        parsed.notes.append((line, f"the row of line {before} again, dropped; delete it"))
+    parsed.duplicates += int((~kept).sum())
+    parsed.rows, parsed.lines, parsed.overhang = rows[kept], parsed.lines[kept], parsed.overhang[kept]

@@ -40,7 +40,8 @@ def labels(boxes: Any, names: Sequence[str], out: Path | str) -> None:
 
 
 def _histogram(axis: Axes, classes: np.ndarray, names: Sequence[str]) -> None:
-    style.title(axis, "Instances of each class", f"{len(classes):,} boxes, {len(names)} classes")
+    instances, kinds = "box" if len(classes) == 1 else "boxes", "class" if len(names) == 1 else "classes"
+    style.title(axis, "Instances of each class", f"{len(classes):,} {instances}, {len(names)} {kinds}")
     counts = np.bincount(classes[classes >= 0], minlength=len(names))
     index = np.arange(len(counts))
     bars = axis.bar(index, counts, width=0.8, color=[style.colour(i) for i in index])
