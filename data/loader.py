@@ -101,9 +101,9 @@ class TrainLoader:
 class ValLoader:
     """Letterboxed pictures in one fixed order.
 
-    With `rect`, pictures are sorted by aspect ratio and each batch is the rectangle that holds its pictures, sides
-    rounded up to `stride` after adding `pad` strides; otherwise a square of `size`. `Batch.letterbox` leads back to
-    the originals' pixels.
+    With `rect`, each picture lies in its own rectangle, sides rounded up to `stride` after adding `pad` strides, and a
+    batch holds pictures of one shape: what is found on a picture does not depend on those beside it. Otherwise all are
+    squares of `size`. `Batch.letterbox` leads back to the originals' pixels.
     """
 
     def __init__(
@@ -121,20 +121,28 @@ class ValLoader:
         self.index, self.store = index, store
         self.batch_size, self.size, self.stride, self.pad, self.rect = batch_size, size, stride, pad, rect
         self.batches = maker(index, store, workers)
+        self._requests = [request for shape in self._by_shape().items() for request in self._split(*shape)]
 
     def __len__(self) -> int:
         """Batches in all."""
-        return math.ceil(len(self.index) / self.batch_size)
+        return len(self._requests)
 
     def __iter__(self) -> Iterator[Batch]:
-        places = np.arange(len(self.index))
-        if self.rect:
-            places = np.argsort(self.index.shapes[:, 0] / self.index.shapes[:, 1], kind="stable")
-        starts = range(0, len(places), self.batch_size)
-        return self.batches.make(self._request(places[at : at + self.batch_size]) for at in starts)
+        return self.batches.make(iter(self._requests))
 
-    def _request(self, places: np.ndarray) -> Request:
-        shape = (self.size, self.size)
-        if self.rect:
-            shape = batch_shape(self.store.shapes[places], self.stride, self.pad)
-        return Request(places.astype(np.int64), *shape, self.size)
+    def _by_shape(self) -> dict[tuple[int, int], list[int]]:
+        """The pictures of each shape, from the widest to the highest."""
+        if not self.rect:
+            return {(self.size, self.size): list(range(len(self.index)))}
+        shapes = [batch_shape(shape[None], self.stride, self.pad) for shape in self.store.shapes]
+        found: dict[tuple[int, int], list[int]] = {
+            shape: [] for shape in sorted(set(shapes), key=lambda s: s[0] / s[1])
+        }
+        for place, shape in enumerate(shapes):
+            found[shape].append(place)
+        return found
+
+    def _split(self, shape: tuple[int, int], places: list[int]) -> list[Request]:
+        starts = range(0, len(places), self.batch_size)
+        parts = [np.array(places[at : at + self.batch_size], np.int64) for at in starts]
+        return [Request(part, *shape, self.size) for part in parts]

@@ -162,22 +162,22 @@ def test_out_of_memory_halves_the_batch(dataset, tmp_path, caplog):
     """Memory for two pictures: the same boxes and losses, to what convolutions of other batches round."""
     model = val.load_detector(weights_of(tmp_path / "w.pt"))
     settings = {"criterion": DetectionLoss(model, LossGains()), "max_det": 20}
-    expected = list(val.predictions(model, loader_of(dataset, batch_size=7), **settings))
-    losses = val.evaluate(model, loader_of(dataset, batch_size=7), **settings).losses
+    expected = list(val.predictions(model, loader_of(dataset, batch_size=7, rect=False), **settings))
+    losses = val.evaluate(model, loader_of(dataset, batch_size=7, rect=False), **settings).losses
 
     def check(_: nn.Module, inputs: tuple) -> None:
         if len(inputs[0]) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     model.register_forward_pre_hook(check)
-    found = list(val.predictions(model, loader_of(dataset, batch_size=7), **settings))
+    found = list(val.predictions(model, loader_of(dataset, batch_size=7, rect=False), **settings))
     assert [len(result.boxes) for result in found] == [2, 2, 2, 1]
     assert caplog.text.count("out of memory in validation with") == 2  # 7, 4: then 2 fit
     for name in ("letterboxed", "boxes", "targets"):
         rows = [row for result in found for row in getattr(result, name)]
         for a, b in zip(rows, getattr(expected[0], name), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
-    again = val.evaluate(model, loader_of(dataset, batch_size=7), **settings).losses
+    again = val.evaluate(model, loader_of(dataset, batch_size=7, rect=False), **settings).losses
     torch.testing.assert_close(again, losses, rtol=1e-5, atol=0)
 
 
