@@ -28,6 +28,7 @@ from utils.metrics import evaluate_boxes
 from utils.nms import non_max_suppression
 
 SCALE = 2.0**10  # of the loss in fp16, as a scaler has it, so that small gradients are not lost
+FAR = 1 << 31  # pixels: what 32 bits cannot number
 AUGMENT = Augment(degrees=10, shear=4, perspective=0.0003, flipud=0.3, mosaic=0.7, mosaic9=0.3, mixup=0.3)
 
 
@@ -98,11 +99,18 @@ def renderer(setting: Setting, findings: Findings) -> Batch:
     index, size = training_index(setting), setting.size(320)
     store = ImageStore(index, size, "none")
     made = []
+    loader = TrainLoader(index, store, augment=AUGMENT, batch_size=8, size=size, seed=1, workers=0)
     for where in (torch.device("cpu"), setting.where):
-        loader = TrainLoader(index, store, augment=AUGMENT, batch_size=8, size=size, seed=1, workers=0)
-        loader.batches = DeviceBatches(index, Resident(store, where, 2), workers=0)
+        kept = Resident(store, where, 2)
+        loader.batches = DeviceBatches(index, kept, workers=0)
         made.append(next(loader.epoch(0)).to("cpu"))
     here, there = made
+    if setting.on_gpu and not setting.quick:
+        kept.pixels = torch.cat((kept.pixels.new_zeros(FAR), kept.pixels))
+        kept.offsets = kept.offsets + FAR
+        far = next(loader.epoch(0)).to("cpu").images
+        differ = int((far != there.images).any(1).sum())
+        findings.add("renderer, pixels that differ beyond 2^31 of them", differ, bar="agreement")
     off = (here.images.int() - there.images.int()).abs().amax(1).float()
     findings.add("renderer, mean level", float(off.mean()) / 0.05, "of the 0.05 allowed", bar="agreement")
     findings.add(
