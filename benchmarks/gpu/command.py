@@ -18,7 +18,6 @@ from benchmarks.gpu import bars, child, packages, pictures, report
 from benchmarks.gpu.findings import DONE, FAILED, LATE, RUNNING
 from benchmarks.gpu.parts import AHEAD, PARTS, Part
 from benchmarks.gpu.setting import Setting
-from data.datasets import load_dataset
 from utils import config
 from utils.config import option
 from utils.console import log
@@ -54,7 +53,7 @@ class Run:
         about = machine.describe(setting.device)
         chip = about["machine"].get("gpu", setting.where.type)
         self.result: dict[str, Any] = {"chip": chip, **about, "device": setting.device, "quick": setting.quick}
-        self.result |= {"data": "drawn pictures" if setting.drawn else setting.data, "missing": packages.missing()}
+        self.result |= {"data": "drawn pictures" if setting.drawn else command.data, "missing": packages.missing()}
         self.result |= {"seconds": 0.0, "parts": {}}
         self.mask = bars.is_mask_set(setting)
         self.began = time.time()
@@ -156,11 +155,11 @@ def prepare(command: Command, folder: Path) -> Setting:
     if peer and not (Path(peer) / "train.py").is_file():
         raise UserError(f"--peer {command.peer}: no train.py there; give the folder of a YOLOv5 checkout")
     if command.data:
-        data = load_dataset(command.data).file
+        data, drawn = pictures.pinned(folder, command.data)
     else:
         LOGGER.info("drawing pictures")
-        data = pictures.draw(folder, *(DRAWN_QUICK if command.quick else DRAWN))
-    return Setting(str(device), command.quick, str(data), not command.data, peer, str(folder))
+        data, drawn = pictures.draw(folder, *(DRAWN_QUICK if command.quick else DRAWN)), True
+    return Setting(str(device), command.quick, str(data), drawn, peer, str(folder))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,13 @@ def draw(folder: Path, train: int, val: int) -> Path:
     return _write(folder / "drawn.yaml", folder / "drawn", CLASSES)
 
 
+def pinned(folder: Path, data: str) -> tuple[Path, bool]:
+    """A YAML of the same pictures that is good from any folder, and whether they are the drawn sample."""
+    given = load_dataset(data)
+    train, val = ([str(path) for path in part] for part in (given.train, given.val))
+    return _write(folder / "given.yaml", given.root, given.names, val, train), given.sample
+
+
 def training_index(setting: Setting) -> Index:
     """The pictures to train on."""
     dataset = load_dataset(setting.data)
@@ -53,7 +60,13 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write(file: Path, root: Path, names: tuple[str, ...], val: list[str] | str = "images/val") -> Path:
-    content = {"path": str(root), "train": "images/train", "val": val, "names": list(names)}
+def _write(
+    file: Path,
+    root: Path,
+    names: tuple[str, ...],
+    val: list[str] | str = "images/val",
+    train: list[str] | str = "images/train",
+) -> Path:
+    content = {"path": str(root), "train": train, "val": val, "names": list(names)}
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file

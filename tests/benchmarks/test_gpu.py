@@ -16,6 +16,8 @@ from benchmarks.gpu import bars, child, command, packages, report
 from benchmarks.gpu.bars import BARS, FAIL, NOT_JUDGED, PASS
 from benchmarks.gpu.findings import DONE, FAILED, LATE, LEFT_OUT
 from benchmarks.gpu.parts import PARTS, Part
+from benchmarks.gpu.parts import tests as gpu_tests
+from benchmarks.gpu.pictures import training_index
 from benchmarks.gpu.setting import Setting
 from tests.trainer import ROOT
 
@@ -112,6 +114,30 @@ def alive_in_group(number: int) -> bool:
     return any(row.split()[0] == str(number) and row.split()[1][0] != "Z" for row in table.splitlines())
 
 
+@pytest.mark.slow
+def test_tests_that_fail_crash_or_hang_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    head = "import pytest\n@pytest.mark.gpu\ndef test_"
+    mixed = f"{head}good(): pass\n{head}bad(): assert False\ndef test_another(): assert False\n"
+    texts = {"mixed": mixed, "crashing": f"{head}it():\n    import ctypes\n    ctypes.string_at(0)\n"}
+    texts["hanging"] = f"{head}it():\n    import time\n    time.sleep(60)\n"
+    found = {}
+    for name, text in texts.items():
+        (tmp_path / f"test_{name}.py").write_text(text)
+        asked = setting(tmp_path)
+        asked.until = time.time() + (5 if name == "hanging" else 60)
+        found[name] = gpu_tests.tested([tmp_path / f"test_{name}.py"], asked)
+    assert found["crashing"] == ("no report: ended by SIGSEGV", {})
+    assert found["hanging"] == ("not done in time", {})
+    wrong, ends = found["mixed"]
+    assert not wrong
+    assert {state: [name.split("::")[1] for name in names] for state, names in ends.items()} == {
+        "passed": ["test_good"],
+        "failed": ["test_bad"],
+        "skipped": [],
+    }
+
+
 @given(st.floats(0.2, 60), st.lists(st.floats(0, 3), min_size=len(PARTS), max_size=len(PARTS)))
 def test_every_part_gets_its_share_and_the_whole_keeps_its_time(minutes: float, used: list[float]) -> None:
     """However long each part would take, in shares."""
@@ -151,6 +177,29 @@ def test_verdicts(tmp_path: Path, bar: str, value: float | str, chip: str, expec
     for small in (setting(tmp_path, quick=True), setting(tmp_path, device="cpu")):
         assert bars.verdict(BARS[bar], value, chip, small, mask=True) == NOT_JUDGED
     assert BARS[bar].mask == (bars.verdict(BARS[bar], 4.9, H100, setting(tmp_path), mask=False) == NOT_JUDGED)
+
+
+def test_the_data_set_given_is_found_from_every_folder(tmp_path: Path, faces: Path, monkeypatch) -> None:
+    """Its YAML names a folder beside where the command was given; the parts work elsewhere. A sample is no mask set."""
+    (tmp_path / "here" / "pictures").mkdir(parents=True)
+    for kind in ("images", "labels"):
+        (tmp_path / "here" / "pictures" / kind).symlink_to(faces.parent / "faces" / kind)
+    names = {"mask.yaml": bars.MASK, "faces.yaml": ("bare", "masked", "wrong")}
+    for file, each in names.items():
+        text = f"path: pictures\ntrain: images/train\nval: images/val\nnames: {list(each)}\n"
+        (tmp_path / "here" / file).write_text(text)
+    for file in names:
+        monkeypatch.chdir(tmp_path / "here")
+        (tmp_path / file[:-5]).mkdir()
+        given = command.Command(data=file, device="cpu")
+        asked = command.prepare(given, tmp_path / file[:-5])
+        monkeypatch.chdir(tmp_path)
+        assert len(training_index(asked)) == 11
+        assert not asked.drawn
+        assert bars.is_mask_set(asked) == (file == "mask.yaml")
+    sample = tmp_path / "sample"
+    sample.mkdir()
+    assert command.prepare(command.Command(data=str(faces), device="cpu"), sample).drawn  # by its marker file
 
 
 def test_names_of_chips() -> None:

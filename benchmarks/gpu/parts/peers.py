@@ -35,7 +35,7 @@ def run(setting: Setting, findings: Findings) -> None:
         raise LeftOut("no --peer was given and Ultralytics is not installed")
     pictures, rates = setting.either(2048, 12), {name: [] for name in ("ours", *others)}
     begin = time.perf_counter()
-    for turn in range(2):
+    for turn in range(setting.either(2, 1)):
         if turn and setting.seconds_left < time.perf_counter() - begin:
             break
         for name, words in {"ours": ours(setting), **others}.items():
