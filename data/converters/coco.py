@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.converters.categories import Categories, ident
-from data.converters.json_files import files_below, head, load_json, text_of
+from data.converters.json_files import HEAD, files_below, head, load_json, text_of
 from data.converters.shapes import around, number, numbers, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_name, split_of
@@ -19,6 +19,7 @@ from utils.errors import UserError
 KEYS = ("images", "annotations", "categories")
 NAMES = ("file_name", "path", "coco_url", "url")  # where a picture's name or path may stand
 _BEGINS = re.compile(r'\s*\{\s*"(info|licenses|images|annotations|categories|type|supercategories)"\s*:')
+_LISTS = re.compile(r'"(images|annotations)"\s*:')
 
 
 def recognise(source: Path) -> str | None:
@@ -31,6 +32,8 @@ def recognise(source: Path) -> str | None:
 
 def _is_coco(file: Path) -> bool:
     text = head(file)
+    if len(text) < HEAD:  # the whole file: of its keys one at least that no other tool's file has
+        return all(f'"{key}"' in text for key in KEYS) or bool(_BEGINS.match(text) and _LISTS.search(text))
     return bool(_BEGINS.match(text)) or all(f'"{key}"' in text for key in KEYS)
 
 

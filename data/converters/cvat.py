@@ -6,9 +6,10 @@ import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from data.converters.json_files import example, matching
-from data.converters.shapes import Corners, around, ellipse, numbers, points_of, size_of, turned
+from data.converters.shapes import Corners, around, ellipse, number, numbers, points_of, size_of, turned
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_name, split_of, split_of_file
 from data.converters.xml_files import load_xml
@@ -73,6 +74,7 @@ def _records(trees: dict[Path, ET.Element], root: Path, images: Path | None, fou
         where = file.relative_to(root).as_posix()
         folders = (file.parent, file.parent / "images", *([images] if images else []))
         times = Counter(_name(image) for image in tree.iter("image"))
+        subsets = Counter(name for _, name in times)
         for image in tree.iter("image"):
             subset, name = _name(image)
             who = f"{where}: image {image.get('id')}"
@@ -82,6 +84,8 @@ def _records(trees: dict[Path, ET.Element], root: Path, images: Path | None, fou
             if times[subset, name] > 1:  # of two tasks of a project
                 found.skip(who, f"{times[subset, name]} images are called {name!r}", "images of one name in one subset")
                 continue
+            if subsets[name] > 1:  # then only the subset's own folder tells which is which
+                name = f"{subset}/{name}"
             nearer = tuple(folder / subset for folder in folders if subset)
             items = tuple(_items(image, found.counts))
             size = size_of(image.get("width"), image.get("height"))
@@ -96,11 +100,11 @@ def _name(image: ET.Element) -> tuple[str, str]:
 
 
 def _items(image: ET.Element, counts: Counter[str]) -> Iterator[tuple[str, Box | str]]:
-    for number, shape in enumerate((shape for shape in image if shape.tag in SHAPES), 1):
+    for index, shape in enumerate((shape for shape in image if shape.tag in SHAPES), 1):
         if shape.get("outside") == "1":
             counts["boxes outside the picture by their own mark, left out"] += 1
         else:
-            yield f"shape {number}", _box(shape, (shape.get("label") or "").strip())
+            yield f"shape {index}", _box(shape, (shape.get("label") or "").strip())
     tags = sum(shape.tag == "tag" for shape in image)
     if tags:
         counts["tags of whole pictures, left out"] += tags
@@ -136,22 +140,23 @@ def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterat
     """The boxes of all tracks by frame; frame 7 is the picture `frame_000007.*` below the XML's own folder alone."""
     size = size_of(tree.findtext("./meta//original_size/width"), tree.findtext("./meta//original_size/height"))
     frames: dict[int, list[tuple[str, Box | str]]] = defaultdict(list)
-    for number, track in enumerate(tree.iter("track")):
+    for index, track in enumerate(tree.iter("track")):
         label = (track.get("label") or "").strip()
         for shape in track:
             frame = shape.get("frame") or ""
             if shape.tag not in SHAPES:
                 continue
             if not frame.isdecimal():
-                found.skip(f"{where}: track {number}", f"a {shape.tag} without a frame number")
+                found.skip(f"{where}: track {index}", f"a {shape.tag} without a frame number")
             elif shape.get("outside") == "1":
                 found.counts["boxes outside the picture by their own mark, left out"] += 1
             else:
-                frames[int(frame)].append((f"track {number}", _box(shape, label)))
+                frames[int(frame)].append((f"track {index}", _box(shape, label)))
     pictures = defaultdict(list)
     for picture in folder.rglob("*"):
         if picture.suffix.lower() in SUFFIXES:
             pictures[picture.stem.casefold()].append(picture)
+    _check_numbering(tree, where, frames, pictures)
     for frame, items in sorted(frames.items()):
         name = f"frame_{frame:06d}"
         if len(pictures[name]) == 1:
@@ -162,3 +167,13 @@ def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterat
             reason = "several pictures are" if pictures[name] else "no picture is"
             text = f"{len(items)} boxes left out, {reason} called {name}"
             found.skip(f"{where}: frame {frame}", text, "frames without a picture of their number")
+
+
+def _check_numbering(tree: ET.Element, where: str, frames: dict[int, Any], pictures: dict[str, Any]) -> None:
+    """CVAT counts frames from 0; pictures that another program took out of the video are often numbered from 1."""
+    count = number(tree.findtext("./meta//size"))
+    past = (
+        count is not None and not number(tree.findtext("./meta//start_frame")) and f"frame_{int(count):06d}" in pictures
+    )
+    if "frame_000000" not in pictures and (past or (0 in frames and "frame_000001" in pictures)):
+        raise UserError(f"{where}: frames count from 0, but there is no frame_000000; number the pictures from 0")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.converters.json_files import example, head, matching
+from data.converters.json_files import example, matching
 from data.converters.shapes import numbers, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -18,12 +18,22 @@ from utils.errors import UserError
 COLUMNS = {  # what a column is called, without case and marks
     "picture": ("filename", "file", "image", "imagename", "imageid", "imagepath", "path", "imgname", "name"),
     "label": ("class", "label", "classname", "category", "celltype", "labelname", "object"),
-    "x1": ("xmin", "x1", "left"), "x2": ("xmax", "x2", "right"),
-    "y1": ("ymin", "y1", "top"), "y2": ("ymax", "y2", "bottom"),
+    "x1": ("xmin", "x1", "left", "bboxx"), "y1": ("ymin", "y1", "top", "bboxy"),
+    "x2": ("xmax", "x2", "right"), "y2": ("ymax", "y2", "bottom"),
+    "wide": ("bboxwidth",), "high": ("bboxheight",),
     "width": ("width", "imagewidth", "imgwidth"), "height": ("height", "imageheight", "imgheight"),
 }  # fmt: skip
-NEEDED = ("picture", "label", "x1", "y1", "x2", "y2")
-RETINANET = {key: index for index, key in enumerate(("picture", "x1", "y1", "x2", "y2", "label"))}
+RETINANET = ("picture", "x1", "y1", "x2", "y2", "label")
+MAKESENSE = ("label", "x1", "y1", "wide", "high", "picture", "width", "height")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where each column is; whether they are named in a header; whether corners are fractions of the picture."""
+
+    at: dict[str, int]
+    header: bool = True
+    fractions: bool = False
 
 
 @dataclass
@@ -63,46 +73,69 @@ def _known(text: str) -> bool:
 
 def _table(text: str) -> Iterator[list[str]]:
     first = text.partition("\n")[0]
-    return csv.reader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
+    return csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
 
 
-def _columns(text: str) -> dict[str, int] | None:
-    """Which column is what, by the header or, without one, by RetinaNet's order; None where boxes are not in it."""
+def _columns(text: str) -> Columns | None:
+    """Which column is what: by the header or, without one, in the order of RetinaNet or makesense.ai."""
     try:
-        first = next(_table(text), [])
+        first = [cell.strip() for cell in next(_table(text), [])]
     except csv.Error:
         return None
     plain = ["".join(filter(str.isalnum, cell.casefold())) for cell in first]
-    found = {key: next((plain.index(name) for name in names if name in plain), -1) for key, names in COLUMNS.items()}
-    if all(found[key] >= 0 for key in NEEDED):
-        return found | ({"fractions": True} if {"imageid", "labelname"} <= set(plain) else {})  # Open Images
-    if len(first) == 6 and Path(first[0]).suffix.lower() in SUFFIXES and (numbers(first[1:5]) or not any(first[1:])):
-        return RETINANET
+    at = {key: next((plain.index(name) for name in names if name in plain), -1) for key, names in COLUMNS.items()}
+    at = {key: index for key, index in at.items() if index >= 0}
+    if {"picture", "label", "x1", "y1"} <= set(at) and ({"x2", "y2"} <= set(at) or {"wide", "high"} <= set(at)):
+        return Columns(at, fractions={"imageid", "labelname"} <= set(plain))  # Open Images
+    for order, numeric in ((RETINANET, range(1, 5)), (MAKESENSE, (1, 2, 3, 4, 6, 7))):
+        at = {key: index for index, key in enumerate(order)}
+        pictured = len(first) == len(order) and Path(first[at["picture"]]).suffix.lower() in SUFFIXES
+        if pictured and (numbers(first[index] for index in numeric) or not any(first[1:])):
+            return Columns(at, header=False)
     return None
 
 
 def _take(file: Path, root: Path, pictures: dict[tuple[Path, str], Rows], found: Source) -> None:
-    columns, path = _columns(head(file)) or {}, file.relative_to(root)
-    split, names = split_of_file(path), _descriptions(file) if columns.get("fractions") else {}
-    start = 1 if columns is RETINANET else 2
-    rows = list(_table(file.read_bytes().decode("utf-8-sig", "replace")))[start - 1 :]
-    for number, row in enumerate(rows, start):
-        if not any(cell.strip() for cell in row):
-            continue
-        cells = {key: row[at].strip() for key, at in columns.items() if key != "fractions" and 0 <= at < len(row)}
+    columns, path = _columns(_text(file)), file.relative_to(root)
+    split, names = split_of_file(path), _descriptions(file) if columns.fractions else {}
+    try:
+        rows = list(_table(_text(file)))
+    except csv.Error as error:
+        raise UserError(f"{file}: a broken table ({error}); export it again") from None
+    for number, row in enumerate(rows[columns.header :], 1 + columns.header):
+        cells = {key: row[at].strip() for key, at in columns.at.items() if at < len(row)}
         picture = cells.get("picture")
         if not picture:
-            found.skip(f"{path.as_posix()}:{number}", "it names no picture")
+            if any(row):
+                found.skip(f"{path.as_posix()}:{number}", "it names no picture")
             continue
         entry = pictures.setdefault((file.parent, picture), Rows(f"{path.as_posix()}: {picture}", file.parent))
         entry.size = entry.size or size_of(cells.get("width"), cells.get("height"))
-        entry.fractions = bool(columns.get("fractions"))
+        entry.fractions = columns.fractions
         entry.splits |= {split} if split else set()
-        if any(cells.get(key) for key in NEEDED[1:]):  # RetinaNet's rows of background name a picture alone
-            corners, label = numbers(cells.get(key) for key in NEEDED[2:]), cells.get("label") or ""
-            label = names.get(label, label)
-            box = Box(label, tuple(corners)) if label and corners else "it lacks a class or a coordinate"
-            entry.items.append((f"row {number}", box))
+        if any(cells.get(key) for key in ("label", "x1", "y1")):  # RetinaNet's rows of background name a picture alone
+            label = names.get(cells.get("label", ""), cells.get("label", ""))
+            entry.items.append((f"row {number}", _box(label, cells)))
+
+
+def _box(label: str, cells: dict[str, str]) -> Box | str:
+    wide = "wide" in cells
+    corners = numbers(cells.get(key) for key in ("x1", "y1", *(("wide", "high") if wide else ("x2", "y2"))))
+    if not label or corners is None:
+        return "it lacks a class or a coordinate"
+    x, y, right, bottom = corners
+    return Box(label, (x, y, x + right, y + bottom) if wide else (x, y, right, bottom))
+
+
+def _text(file: Path) -> str:
+    """A table as text: UTF-8, as spreadsheets save "Unicode", or as they save it in western Europe."""
+    data = file.read_bytes()
+    for encoding in ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
 
 
 def _descriptions(file: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.convert import main
+from data.converters.split_names import split_of
 from tests.data.converters import layouts
 from tests.data.converters.layouts import Shot, converted, draw, put, same
 
@@ -87,6 +88,7 @@ def sets(draw_from):
         size = draw_from(st.sampled_from(((40, 30), (30, 40), (64, 48))))
         found = tuple(draw_from(st.lists(boxes(*size), max_size=3)))
         split = draw_from(st.sampled_from(("train", "val"))) if kind in ("cvat", "darknet") else None
+        split = split and (split_of(PurePosixPath(path)) or split)
         shots.append(Shot(path, SPELLINGS[spelling](path), *size, found, split))
     # what two pictures share by what is written of them, be it a label file or a name, nothing can tell apart
     said = [_stem(one.path) if kind in BY_PLACE or kind == "labelme" else _stem(one.named) for one in shots]

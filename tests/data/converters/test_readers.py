@@ -132,6 +132,14 @@ def test_cvat_video(tmp_path):
     assert source.counts["boxes outside the picture by their own mark, left out"] == 1
 
 
+@pytest.mark.parametrize("meta", ["", "<meta><task><size>3</size></task></meta>"])
+def test_frames_numbered_from_one_are_refused(tmp_path, meta):
+    draw(tmp_path, [shot(f"images/frame_00000{n}.png") for n in (1, 2, 3)])
+    put(tmp_path / "annotations.xml", f"<annotations>{meta}{track('cat', 1 if meta else 0, 2)}</annotations>")
+    with pytest.raises(UserError, match="no frame_000000"):
+        records(cvat, tmp_path)
+
+
 def test_two_pictures_of_one_name_are_told_apart_by_nothing(tmp_path):
     twins = (
         '<image id="0" name="x.jpg" task_id="1"/><image id="1" name="x.jpg" task_id="2"/><image id="2" name="y.jpg"/>'
@@ -139,6 +147,9 @@ def test_two_pictures_of_one_name_are_told_apart_by_nothing(tmp_path):
     put(tmp_path / "c" / "a.xml", f"<annotations><version>1.1</version>{twins}</annotations>")
     found, source = records(cvat, tmp_path / "c")
     assert ([one.picture for one in found], len(source.skipped)) == (["y.jpg"], 2)
+    both = '<image id="0" name="x.jpg" subset="Train"/><image id="1" name="x.jpg" subset="Test"/>'
+    put(tmp_path / "s" / "a.xml", f"<annotations><version>1.1</version>{both}</annotations>")
+    assert [one.picture for one in records(cvat, tmp_path / "s")[0]] == ["Train/x.jpg", "Test/x.jpg"]
     entries = {f"{name}{size}": {"filename": name, "size": size, "regions": []}
                for name, size in (("x.jpg", 1), ("x.jpg", 2), ("y.jpg", 3))}  # fmt: skip
     put(tmp_path / "v" / "via.json", {"_via_img_metadata": entries, "_via_settings": {}})
@@ -216,6 +227,26 @@ def test_tables_of_retinanet_and_open_images(tmp_path):
         "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\n0a1b,xclick,/m/02,1,0.1,0.5,0.2,0.6\n")  # fmt: skip
     (one,), _ = records(tables, tmp_path / "o")
     assert (one.picture, boxes(one), one.normalised, one.split) == ("0a1b", [("Dog", 0.1, 0.2, 0.5, 0.6)], True, "val")
+
+
+def test_tables_of_makesense_and_spreadsheets(tmp_path):
+    put(tmp_path / "a" / "labels.csv", "cat,4,6,10,15,a.jpg,40,30\n")
+    head = "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
+    put(tmp_path / "b" / "labels.csv", head +
+        "cat,4,6,10,15,a.jpg,40,30\n")  # fmt: skip
+    text = "filename\tclass\txmin\tymin\txmax\tymax\na.jpg\tKäse\t4\t6\t14\t21\n"
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "labels.csv").write_bytes(text.encode("utf-16"))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "labels.csv").write_bytes(text.replace("\t", ";").encode("cp1252"))
+    for folder, label, size in (
+        ("a", "cat", (40, 30)),
+        ("b", "cat", (40, 30)),
+        ("c", "Käse", None),
+        ("d", "Käse", None),
+    ):
+        (one,), _ = records(tables, tmp_path / folder)
+        assert (one.picture, boxes(one), one.size) == ("a.jpg", [(label, 4, 6, 14, 21)], size)
 
 
 def test_createml_and_supervisely(tmp_path):
