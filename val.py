@@ -28,6 +28,7 @@ from models.load import load_detector, load_ensemble
 from utils import config, plots
 from utils import device as devices
 from utils.boxes import clip_boxes, cxcywh_to_xyxy
+from utils.classes import check_classes
 from utils.config import option
 from utils.console import log
 from utils.errors import UserError
@@ -238,9 +239,8 @@ def run(options: Options) -> Metrics:
     model, state = load_ensemble(options.weights, devices.select_device(options.device))
     dataset, loader = _load_data(options, state, model)
     names = ("object",) if options.single_cls else dataset.names
-    if not options.single_cls and model.classes != dataset.classes:
-        remedy = "add --single-cls" if model.classes == 1 else "give the --data it was trained on"
-        raise UserError(f"{dataset.file}: {dataset.classes} classes, but the checkpoint has {model.classes}; {remedy}")
+    if not options.single_cls:
+        check_classes(model.names, dataset.names, dataset.file)
     folder = numbered(options.project, options.name, options.exist_ok)
     timing = options.task == "speed"
     matrix, coco, speed = ConfusionMatrix(len(names)), CocoJson(loader.index.files, loader.index.shapes, names), Speed()
@@ -275,7 +275,7 @@ def run(options: Options) -> Metrics:
 
 
 def _load_data(options: Options, state: dict, model: nn.Module) -> tuple[DatasetConfig, ValLoader]:
-    dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
+    dataset = load_dataset(options.data or state.get("data") or "")
     part = "val" if options.task == "speed" else options.task
     sources = getattr(dataset, part)
     if not sources:

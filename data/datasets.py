@@ -74,6 +74,8 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
 
 
 def _find(data: str | Path) -> Path:
+    if not str(data):  # of a checkpoint that does not say what it was trained on
+        raise UserError("no data set is named; give --data with the set's YAML")
     looked = [_absolute(data), PACKAGE / data]
     for path in looked:
         if os.path.isfile(path):
@@ -169,7 +171,10 @@ def _sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, must_
         if not os.path.exists(path) and entry.startswith("../") and os.path.exists(root / entry[3:]):
             path = root / entry[3:]  # some sites write paths as seen from a folder below
         if must_exist and not os.path.exists(path):
-            raise UserError(f"{place(file, key)}: '{key}' names {path}, which does not exist; correct it or 'path'")
+            missing = (
+                f"'{key}' names {path}, which {'is a link to nothing' if os.path.islink(path) else 'does not exist'}"
+            )
+            raise UserError(f"{place(file, key)}: {missing}; correct it or 'path', or give --data with another YAML")
         if os.path.isfile(path) and path.suffix != ".txt":
             raise UserError(f"{place(file, key)}: '{key}' names {path}, neither a folder nor a .txt list; correct it")
         found.append(path)

@@ -63,8 +63,8 @@ def freeze(model: Detector, layers: Iterable[int]) -> int:
     """
     numbers = list(layers)
     if len(numbers) == 1 and numbers[0] > model.layers:
-        first = f"--freeze {numbers[0]}: {model.cfg} has {model.layers} layers, the first of which N freezes"
-        raise UserError(f"{first}; give fewer than {model.layers}")
+        has = f"{model.cfg} has layers 0 to {model.layers - 1}, of which one number N freezes the first N"
+        raise UserError(f"--freeze {numbers[0]}: {has}; give fewer than {model.layers}")
     numbers = list(range(numbers[0])) if len(numbers) == 1 else numbers
     for number in numbers:
         if not 0 <= number < model.layers:

@@ -179,3 +179,11 @@ def test_an_unknown_model_names_the_nearest() -> None:
         models.build("yolo5n", 2)
     with pytest.raises(UserError, match="at least one class"):
         models.build("yolov5n", 0)
+
+
+def test_freezing_more_layers_than_there_are() -> None:
+    model = models.build("yolov5n", 2)
+    with pytest.raises(UserError, match=r"--freeze 100: yolov5n has layers 0 to 24, .* give fewer than 25"):
+        models.freeze(model, [100])
+    with pytest.raises(UserError, match="--freeze 100: yolov5n has layers 0 to 24"):
+        models.freeze(model, [1, 100])

@@ -87,3 +87,14 @@ def test_the_newest_unfinished_run(tmp_path: Path) -> None:
     assert checkpoint.load(torn)["kind"] == "run"
     torn.write_bytes(b"cut")
     assert folder.newest_unfinished(tmp_path) == torn
+
+
+@pytest.mark.parametrize("broken", ["runs", "runs/train", "runs/train/exp"])
+@pytest.mark.parametrize("exist_ok", [False, True])
+def test_a_link_to_nothing_on_the_way(tmp_path: Path, broken: str, exist_ok: bool) -> None:
+    """Not searched for a free number for ever. The run's own name is taken by such a link as by anything."""
+    link = tmp_path / broken
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="a link to nothing; mend it, or choose another --project"):
+        folder.create(str(tmp_path / "runs/train"), "exp", exist_ok)
