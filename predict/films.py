@@ -16,6 +16,7 @@ import numpy as np
 from predict.frames import Frame, Origin, Unreadable
 
 LOGGER = logging.getLogger("anneal")
+REMEDY = "for H.264 install PyAV: pip install -r requirements-video.txt"
 TICKS = 90_000  # of a second, in which times are written
 
 
@@ -142,6 +143,7 @@ class Film:
         height, width = (side + side % 2 for side in picture.shape[:2])  # the format takes even sides alone
         self.size = (height, width)
         if self._av is None:
+            LOGGER.info(f"{self.path}: written by OpenCV as MPEG-4, which browsers do not play; {REMEDY}")
             self._out = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, (width, height))
             if not self._out.isOpened():
                 raise OSError(f"{self.path}: cannot be written as a video")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import math
 import re
 import threading
 from collections import Counter
@@ -139,11 +140,11 @@ class Outputs:
     def _crops(self, frame: Frame, stem: PurePosixPath) -> None:
         height, width = frame.picture.shape[:2]
         for index, (x1, y1, x2, y2, _, number) in enumerate(frame.rows.tolist()):
-            left, top, right, bottom = max(0, int(x1)), max(0, int(y1)), min(width, round(x2)), min(height, round(y2))
-            if right > left and bottom > top:
-                kind = re.sub(r"[^\w .-]", "_", self.names[int(number)]).strip(". ") or f"class{int(number)}"
-                target = self.folder / "crops" / kind / f"{stem}_{index}.jpg"
-                save(frame.picture[top:bottom, left:right], self._place(target))
+            left, top = min(int(x1), width - 1), min(int(y1), height - 1)
+            right, bottom = max(math.ceil(x2), left + 1), max(math.ceil(y2), top + 1)
+            kind = re.sub(r"[^\w .-]", "_", self.names[int(number)]).strip(". ") or f"class{int(number)}"
+            target = self.folder / "crops" / kind / f"{stem}_{index}.jpg"
+            save(frame.picture[top:bottom, left:right], self._place(target))
 
     def _place(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
