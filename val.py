@@ -24,7 +24,8 @@ from data.index import Index, build_index
 from data.letterbox import undo
 from data.loader import ValLoader
 from data.store import image_size, open_store
-from models.load import load_detector, load_ensemble
+from models.load import load_detector
+from predict.model import load_network
 from utils import config, plots
 from utils import device as devices
 from utils.boxes import clip_boxes, cxcywh_to_xyxy
@@ -47,7 +48,7 @@ LOGGER = logging.getLogger("anneal")
 REFUSED = {
     "--augment": "test-time augmentation is not implemented; an ensemble is: --weights a.pt b.pt",
     "--save-hybrid": "labels mixed with predictions would measure the labels; use --save-txt",
-    "--dnn": "only checkpoints of this trainer are read",
+    "--dnn": "ONNX files are run by ONNX Runtime",
 }
 
 
@@ -185,7 +186,7 @@ def ground_truth(index: Index, i: int, single_class: bool = False) -> Tensor:
 class Options:
     """Evaluate checkpoints."""
 
-    weights: list[str] = option([], "checkpoint; several are evaluated as one ensemble")
+    weights: list[str] = option([], "checkpoint, or exported file; several checkpoints are evaluated as one ensemble")
     data: str = option("", "data set YAML (default: the one the checkpoint was trained on)")
     imgsz: int | None = option(None, "pixels (default: as it was trained)", aliases=("--img", "--img-size"), low=1)
     batch_size: int = option(32, "pictures a forward pass", aliases=("--batch",), low=1)
@@ -212,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, or 2 for a mistake."""
     log.setup()
     try:
-        about = {"prog": "val.py", "description": "Evaluate a checkpoint; see README.md.", "refused": REFUSED}
+        about = {"prog": "val.py", "description": "Evaluate a checkpoint or exported file.", "refused": REFUSED}
         (options,), given = config.parse([Options], argv, **about)
         _check_idle(options, given)
         run(options)
@@ -236,7 +237,7 @@ def run(options: Options) -> Metrics:
     """Evaluate as the options say and leave the results in a new folder. Raises UserError."""
     if not options.weights:
         raise UserError("--weights is missing; give a checkpoint, such as runs/train/exp/weights/best.pt")
-    model, state = load_ensemble(options.weights, devices.select_device(options.device))
+    model, state = load_network(options.weights, devices.select_device(options.device))
     dataset, loader = _load_data(options, state, model)
     names = ("object",) if options.single_cls else dataset.names
     if not options.single_cls:
@@ -277,15 +278,14 @@ def run(options: Options) -> Metrics:
 def _load_data(options: Options, state: dict, model: nn.Module) -> tuple[DatasetConfig, ValLoader]:
     dataset = load_dataset(options.data or state.get("data") or "")
     part = "val" if options.task == "speed" else options.task
-    sources = getattr(dataset, part)
-    if not sources:
+    if not (sources := getattr(dataset, part)):
         raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
     size = image_size(options.imgsz or state.get("imgsz") or 640, model.max_stride)
     given = {"single_class": options.single_cls, "allow_background": options.allow_background or part != options.task}
     index = build_index(sources, dataset.classes, root=dataset.root, desc=part, **given)
     store = open_store(index, size, "none", next(model.parameters()).device, desc=part)
     shape = {"batch_size": options.batch_size, "size": size, "stride": model.max_stride}
-    return dataset, ValLoader(index, store, workers=options.workers, **shape)
+    return dataset, ValLoader(index, store, workers=options.workers, rect=state.get("rect", True), **shape)
 
 
 def _half(options: Options, model: nn.Module) -> torch.dtype | None:

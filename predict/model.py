@@ -33,12 +33,26 @@ def load(weights: str | Path | Sequence[str | Path], device: torch.device | str 
     UserError where a file is missing or is not what it says.
     """
     paths = [weights] if isinstance(weights, str | Path) else list(weights)
-    device = default_device(device)
-    if len(paths) == 1 and is_exported(paths[0]):
-        exported = open_exported(paths[0], device)
-        return Model(ExportedDetector(exported), exported.names, exported.size)
-    network, state = load_ensemble(paths, device)
-    return Model(network, network.names, state.get("imgsz") or 640)
+    network, state = load_network(paths, default_device(device))
+    return Model(network, network.names, state.get("size") or state.get("imgsz") or 640)
+
+
+def load_network(
+    paths: Sequence[str | Path], device: torch.device
+) -> tuple[Detector | Ensemble | ExportedDetector, dict[str, Any]]:
+    """What finds the boxes, and what is known of it: the first checkpoint's dictionary.
+
+    Of an exported file that is `imgsz`, its longer side; `size`, height and width; `rect`, whether it takes others.
+    UserError as for `load`.
+    """
+    exported = [path for path in paths if is_exported(path)]
+    if not exported:
+        return load_ensemble(paths, device)
+    if len(paths) > 1:
+        raise UserError(f"{exported[0]}: an ensemble is of checkpoints alone; give one exported file, or checkpoints")
+    network = ExportedDetector(open_exported(paths[0], device))
+    size = network.exported.size
+    return network, {"imgsz": max(size), "size": size, "rect": network.exported.dynamic}
 
 
 def default_device(device: torch.device | str | None) -> torch.device:

@@ -13,6 +13,7 @@ import torch
 
 import export
 import exporters
+import val
 from exporters import formats, torchscript_file
 from models.load import load_detector
 from tests.trainer import Runs
@@ -71,6 +72,27 @@ def test_compare_prints_a_table(best: Path, faces: Path, tmp_path: Path, caplog:
     maps = [float(row.split()[2]) for row in rows]
     assert max(maps) - min(maps) <= 1e-4
     assert sum("largest differences" in line for line in lines(caplog)) == 6  # each at three shapes
+
+
+@pytest.mark.slow
+def test_val_takes_what_was_exported(best: Path, faces: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Free sizes: the checkpoint's mAP to rounding. A fixed size: squares of that size, or nothing."""
+    for words in ("--include onnx --dynamic", "--include torchscript"):
+        assert export.main(f"--weights {best} --out {tmp_path} {words}".split()) == 0
+    common = f"--data {faces} --device cpu --noplots --workers 0 --project {tmp_path} --weights"
+    metrics = []
+    for weights in (best, tmp_path / "best.onnx", tmp_path / "best.torchscript"):
+        assert val.main([*common.split(), str(weights), "--name", weights.suffix[1:]]) == 0
+        metrics.append(
+            float((tmp_path / weights.suffix[1:] / "metrics.csv").read_text().splitlines()[1].split(",")[-1])
+        )
+    assert metrics[1] == pytest.approx(metrics[0], abs=1e-4)
+    assert metrics[2] >= 0
+    fixed = [*common.split(), str(tmp_path / "best.torchscript")]
+    assert val.main([*fixed, "--imgsz", "96"]) == 2
+    assert "takes 64 x 64 pixels, not 96 x 96" in lines(caplog, logging.ERROR)[-1]
+    assert val.main([*fixed, str(best)]) == 2
+    assert "an ensemble is of checkpoints alone" in lines(caplog, logging.ERROR)[-1]
 
 
 @pytest.fixture
