@@ -32,6 +32,7 @@ from models import Detector
 from models.load import load_ensemble
 from utils import config
 from utils import device as devices
+from utils.classes import check_classes
 from utils.config import option
 from utils.console import log
 from utils.errors import UserError
@@ -166,9 +167,7 @@ def _export(name: str, export: Export, options: Options, pictures: Sequence[np.n
 def _validation(options: Options, facts: exporters.Metadata, state: dict[str, Any]) -> ValLoader:
     """The validation pictures as every format takes them: rectangles where sizes are free, else squares."""
     dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
-    if dataset.classes != len(facts.names):
-        found = f"{dataset.classes} classes, but the checkpoint has {len(facts.names)}"
-        raise UserError(f"{dataset.file}: {found}; give the --data it was trained on")
+    check_classes(facts.names, dataset.names, dataset.file)
     if not facts.dynamic and facts.size[0] != facts.size[1]:
         raise UserError("--compare takes files of one side, or --dynamic ones; give --imgsz one number")
     index = build_index(dataset.val, dataset.classes, root=dataset.root, desc="val")

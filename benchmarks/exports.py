@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--pictures", required=True, help="folder")
-    parser.add_argument("--few", type=int, default=48, help="pictures of every case but batches of 8, which take all")
+    parser.add_argument("--few", type=int, default=48, help="pictures of every case but one, which takes all")
     parser.add_argument("--out", required=True)
     options = parser.parse_args(argv)
     files = sorted(file for file in Path(options.pictures).iterdir() if file.suffix.lower() in SUFFIXES)
@@ -57,7 +57,7 @@ def measure(weights: str, pictures: Sequence[np.ndarray], few: int) -> Iterator[
                 form.write(Export(detector, facts, torch.device("cpu"), made=dict(made)), made[name])
             opened = {name: exporters.open_exported(path) for name, path in made.items()}
             for count, sides in cases:
-                chosen = pictures if count == max(BATCHES) and fixed is None else pictures[:few]
+                chosen = pictures if fixed is None and (count, sides) == (max(BATCHES), SIZES[0]) else pictures[:few]
                 for name, exported in opened.items():
                     case = {"weights": Path(weights).name, "format": name, "nms": nms, "dynamic": fixed is None}
                     case |= {"batch": count, "size": list(sides), "pictures": len(chosen)}
