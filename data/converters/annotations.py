@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from data.converters.finder import PictureFinder, Unusable, same_name
+from data.converters.finder import PictureFinder, Unusable, is_own, same_name
 from data.converters.source import Box, Record, Source
 from data.pictures import BadPictureError, check_picture, exif_orientation, read_picture
 from utils.console.log import progress
@@ -89,20 +89,20 @@ def _match(source: Source, finder: PictureFinder) -> dict[Path, list[Claim]]:
         elif used[file] > 1:  # one name copied into several annotations: their own names tell them apart
             claims[own].append((record, False))
         else:
-            text = f"names {file.name}, but {own.name} has the annotation's own name"
+            text = f"names {record.picture}, but {own.name} has the annotation's own name or place"
             source.skip(record.where, text, "it names one picture and has the name of another")
     return claims
 
 
 def _settle(source: Source, file: Path, claims: list[Claim]) -> list[Record]:
     """Of the records that found one picture, those that are surely its own; the others are noted as left out."""
-    kept = [record for record, by_path in claims if by_path]
+    own = [record for record, _ in claims if is_own(record, file)]
+    kept = own or [record for record, by_path in claims if by_path]
     if not kept and len({record.picture for record, _ in claims}) == 1:
         kept = [record for record, _ in claims]  # paths that agree in their base name alone are several pictures
         source.counts["pictures found by their base name alone"] += 1
-    own = [record for record in kept if record.stem]  # each from a file for one picture
-    if len(kept) > 1 and own:
-        named = [record for record in own if same_name(record.stem, file.name)]
+    if len(kept) > 1 and any(record.stem for record in kept):  # each from a file for one picture
+        named = [record for record in kept if record.stem and same_name(record.stem, file.name)]
         alike = len({tuple(box for _, box in record.items) for record in named}) == 1
         kept = named[:1] if alike else []
     elif len(kept) > 1:

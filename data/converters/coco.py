@@ -92,28 +92,37 @@ def _all_records(
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         if len(entries) < len(content["images"]):
             found.skip(file.name, f"{len(content['images']) - len(entries)} images that are no objects")
-        _check_ids(file, entries)
+        shared = _shared_names(file, entries)
         for entry in entries:
             where = f"{file.name}: image {text_of(entry.get('id')) or entry.get('id')}"
-            name = next((name for key in NAMES if (name := text_of(entry.get(key)))), "")
+            name = _name(entry)
             size = size_of(entry.get("width"), entry.get("height"))
             own = items.pop(ident(entry["id"]), ()) if entry.get("id") is not None else ()
-            yield Record(where, name, folders, "", size, tuple(own), split)
+            yield Record(where, name, folders, "", size, tuple(own), split, shared=name in shared)
         for image, rest in items.items():
             what = f"{len(rest)} box{'' if len(rest) == 1 else 'es'} of image {image}, which is not listed"
             found.skip(file.name, what, "its image is not listed")
 
 
-def _check_ids(file: Path, entries: list[dict[str, Any]]) -> None:
-    """No two pictures may have one id: their boxes could not be told apart."""
-    names: dict[Hashable, Any] = {}
+def _name(entry: dict[str, Any]) -> str:
+    return next((name for key in NAMES if (name := text_of(entry.get(key)))), "")
+
+
+def _shared_names(file: Path, entries: list[dict[str, Any]]) -> set[str]:
+    """Names that several ids have. Raises UserError where several names have one id: whose boxes are whose is lost."""
+    names: dict[Hashable, str] = {}
+    ids: dict[str, Hashable] = {}
+    shared = set()
     for entry in entries:
-        if entry.get("id") is not None and (name := names.setdefault(ident(entry["id"]), entry.get("file_name"))) != (
-            entry.get("file_name")
-        ):
-            raise UserError(
-                f"{file}: {name!r} and {entry.get('file_name')!r} have one id, {entry['id']!r}; renumber them"
-            )
+        if entry.get("id") is None:
+            continue
+        key, name = ident(entry["id"]), _name(entry)
+        other = names.setdefault(key, name)
+        if other != name:
+            raise UserError(f"{file}: {other!r} and {name!r} have one id, {entry['id']!r}; renumber them")
+        if ids.setdefault(name, key) != key:
+            shared.add(name)
+    return shared
 
 
 def _split(file: Path, root: Path) -> str | None:

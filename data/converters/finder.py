@@ -60,9 +60,11 @@ class PictureFinder:
         if "\0" in given or not _is_text(given):
             raise Unusable(f"its picture {given!r} has no valid file name", "no valid file name")
         exact = self._as_given(record, given) if given else []
+        same = self._by_key.get(_key(_base(given)), []) if given else []
+        if record.shared and len(self._of_split(record, same)) > 1:
+            raise Unusable(f"{_short(given)} is the name of several pictures", "its name is that of several pictures")
         if exact:
             return self._only(record, exact), True
-        same = self._by_key.get(_key(_base(given)), []) if given else []
         by_name = [file for file in same if _ends_with(file, given)]
         by_name = by_name or self._nearest(record, self._of_split(record, self._in_its_folder(record, given, same)))
         if not by_name and record.stem and _key(record.stem) != _key(_base(given)):
@@ -75,9 +77,12 @@ class PictureFinder:
         raise Unusable(f"its picture {_short(given or record.stem)} is missing", "its picture is missing")
 
     def namesake(self, record: Record, picture: Path) -> Path | None:
-        """Another picture, which has the annotation file's own name where `picture` has not; None where none has."""
-        if not record.stem or _key(record.stem) == _key(picture.name):
+        """Another picture that fits the annotation file's own name or place better; None where none does."""
+        if not record.stem:
             return None
+        if same_name(record.stem, picture.name):
+            beside = [file for file in self._by_key[_key(record.stem)] if file.parent == record.folders[0]]
+            return None if picture in beside else next(iter(beside), None)
         return next(iter(self._namesakes(record)), None)
 
     def _namesakes(self, record: Record) -> list[Path]:
@@ -177,6 +182,11 @@ def _key(name: str) -> str:
 def same_name(one: str, other: str) -> bool:
     """Whether two base names are one but for letter case, URL-encoding, Unicode form and suffix."""
     return _key(one) == _key(other)
+
+
+def is_own(record: Record, picture: Path) -> bool:
+    """Whether an annotation file has the name of a picture and its place: beside it, or the same below its folder."""
+    return bool(record.stem) and picture.parent == record.folders[0] and same_name(record.stem, picture.name)
 
 
 def _ends_with(file: Path, given: str) -> bool:

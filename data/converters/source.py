@@ -26,6 +26,7 @@ class Record:
     be relative to, the annotation's own place first. stem: the base name of the annotation file, where one file belongs
     to one picture. size: stated width and height. items: what to call each object, and its box or the reason why it has
     none. split: "train", "val" or "test" where the layout says. normalised: corners are fractions of the picture.
+    shared: other records of the same file have the same name, for one picture listed twice or for several.
     """
 
     where: str
@@ -36,6 +37,7 @@ class Record:
     items: tuple[tuple[str, Box | str], ...] = ()
     split: str | None = None
     normalised: bool = False
+    shared: bool = False
 
 
 @dataclass
