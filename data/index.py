@@ -18,9 +18,10 @@ from PIL import Image
 
 from data import cache as disk
 from data.files import find_pictures, label_candidates
+from data.jpeg import lacks_end
 from data.labels import MAX_BYTES as LABEL_BYTES
 from data.labels import parse_labels
-from data.pictures import SUFFIXES, BadPictureError, check_picture, lacks_end, read_picture
+from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
 from data.report import IndexReport
 from utils.console.log import one_line, progress
 from utils.errors import UserError

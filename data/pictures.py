@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data.jpeg import is_whole, lacks_end, with_end
 from data.memory import available_bytes
 from utils.errors import UserError
 
@@ -20,7 +21,6 @@ NEED = 6  # bytes a pixel while a picture is decoded: two copies of it
 SHARE = 0.5  # of the free memory, which one picture may take
 MAX_BYTES = 1 << 30
 MIN_SIDE = 2
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"  # markers, which compressed data cannot hold
 _FAST = {"JPEG", "MPO", "PNG", "BMP", "WEBP"}  # what OpenCV reads as Pillow does, and faster
 _GREY16 = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
@@ -49,35 +49,16 @@ def check_picture(data: bytes) -> tuple[int, int]:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
             raise BadPictureError(f"{width} x {height} pixels, under {MIN_SIDE} on a side; remove it")
-        if image.format in _FAST:
-            image.draft(
-                image.mode, (max(1, width // 8), max(1, height // 8))
-            )  # a JPEG decodes to an eighth: a third of the time
-            if not (lacks_end(data) and is_whole(data)):
-                _load(image)
+        if lacks_end(data):
+            if not is_whole(data):
+                raise BadPictureError("truncated picture; restore or remove it")
+        elif image.format in _FAST:
+            # a JPEG decodes to an eighth: a third of the time
+            image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
+            _load(image)
         else:
             _convert(image)
     return (width, height) if turned else (height, width)
-
-
-def lacks_end(data: bytes) -> bool:
-    """Whether this is a JPEG without its end marker, as where a transfer broke off."""
-    return data[:3] == b"\xff\xd8\xff" and _END not in data[max(data.rfind(_SCAN), 0) :]
-
-
-def is_whole(data: bytes) -> bool:
-    """Whether a JPEG without its end marker has every row: then nothing that is put behind its data changes a pixel."""
-    fillers = (b"", b"\x5a\xc3\x96\x0f" * 4096)
-    first, second = (_decoded(data.rstrip(b"\xff") + filler + _END) for filler in fillers)
-    return first is not None and np.array_equal(first, second)
-
-
-def _decoded(data: bytes) -> np.ndarray | None:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image)
-    except Exception:  # Pillow's readers raise almost anything on a broken file
-        return None
 
 
 def exif_orientation(data: bytes) -> int:
@@ -94,10 +75,10 @@ def decode(path: str | Path) -> np.ndarray:
     """
     try:
         data = read_picture(path)
+        if lacks_end(data):
+            data = with_end(data)
         with _open(data) as image:
             orientation = _orientation(image)
-            if lacks_end(data):
-                data = data.rstrip(b"\xff") + _END
             pixels = _fast(image, data)
             if pixels is None:
                 pixels = _convert(image)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from data import pictures
-from data.pictures import BadPictureError, check_picture, decode, lacks_end
+from data.jpeg import lacks_end
+from data.pictures import BadPictureError, check_picture, decode
 from tests.data.pictures import pattern, write_picture
 from utils.errors import UserError
 
