@@ -24,29 +24,52 @@ FUSED = (aten._fused_sgd_.default, aten._fused_adam_.default, aten._fused_adamw_
 
 
 class Stream:
-    """A stream, an event or a graph: nothing runs, so that there is nothing to wait for.
+    """A stream, an event or a graph: nothing runs, so that there is nothing to wait for. What is asked of streams is
+    noted, as it decides on a GPU whether work is seen before it is done.
 
     used: the devices whose streams were asked for; None is the current one, which need not be the run's.
+    log: (what, the stream's kind, what with), in order; of tensors, where they are.
     """
 
     used: ClassVar[set[torch.device | None]] = set()
+    log: ClassVar[list[tuple[str, str, Any]]] = []
 
-    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __init__(self, *_: Any, kind: str = "", **__: Any) -> None:
+        self.kind = kind
+
     @classmethod
-    def of(cls, device: Any = None, *_: Any, **__: Any) -> Stream:
+    def made(cls, device: Any = None, *_: Any, **__: Any) -> Stream:
         cls.used.add(None if device is None else torch.device(device))
-        return cls()
+        return cls(kind="side")
+
+    @classmethod
+    def current(cls, device: Any = None) -> Stream:
+        cls.used.add(None if device is None else torch.device(device))
+        return cls(kind="current")
 
     def record_event(self, event: Any = None) -> Stream:
-        return event or Stream()
+        event = event or Stream()
+        self.log.append(("record", self.kind, event))
+        return event
 
-    def wait_event(self, event: Any) -> None: ...
-    def wait_stream(self, stream: Any) -> None: ...
-    def synchronize(self) -> None: ...
+    def wait_event(self, event: Any) -> None:
+        self.log.append(("wait", self.kind, event))
+
+    def wait_stream(self, stream: Any) -> None:
+        self.log.append(("wait", self.kind, stream.kind))
+
+    def synchronize(self) -> None:
+        self.log.append(("synchronize", self.kind, self))
+
     def pool(self) -> tuple[int, int]:
         return 0, 0
 
     def replay(self) -> None: ...
+
+
+def keep_for(tensor: Tensor, stream: Stream) -> None:
+    """In place of `Tensor.record_stream`."""
+    Stream.log.append(("keep", stream.kind, tensor))
 
 
 class Device:
@@ -99,6 +122,7 @@ class DryCuda(TorchDispatchMode):
 
     def __enter__(self) -> DryCuda:
         Stream.used.clear()
+        Stream.log.clear()
         self.stack = ExitStack()
         self.stack.enter_context(self.fake)
         answers: dict[str, Callable] = {
@@ -112,8 +136,8 @@ class DryCuda(TorchDispatchMode):
             "set_stream": lambda _: None,
             "reset_peak_memory_stats": lambda *_: None,
             "is_current_stream_capturing": lambda: False,
-            "current_stream": Stream.of,
-            "Stream": Stream.of,
+            "current_stream": Stream.current,
+            "Stream": Stream.made,
             "Event": Stream,
             "stream": Device,
             "device": Device,
@@ -123,7 +147,7 @@ class DryCuda(TorchDispatchMode):
         }
         for name, answer in answers.items():
             self.stack.enter_context(patch.object(torch.cuda, name, answer))
-        self.stack.enter_context(patch.object(Tensor, "record_stream", lambda *_: None))
+        self.stack.enter_context(patch.object(Tensor, "record_stream", keep_for))
         self.stack.enter_context(patch.object(Tensor, "backward", backward))
         self.stack.enter_context(patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False))
         self.stack.enter_context(patch("data.device._compiles", lambda _: False))

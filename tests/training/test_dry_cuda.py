@@ -66,6 +66,57 @@ def test_a_run_on_another_gpu_than_the_current_one_is_there_alone(runs: Runs, te
         assert {v.device for v in run.model.state_dict().values()} == {torch.device("cuda:1")}
 
 
+@pytest.mark.parametrize("text", ["", "--cache ram --workers 2"])
+def test_what_a_side_stream_sends_is_waited_for_and_its_memory_kept(runs: Runs, monkeypatch, text: str) -> None:
+    """Before a batch is drawn: its event waited for, and each of its tensors kept for the stream that draws."""
+    with DryCuda():
+        loader = make(runs, text).data.train
+        draw, looked = loader.batches._draw, []
+
+        def drawing(sent):
+            _, tensors, arrived = sent
+            Stream.log.clear()
+            batch = draw(sent)
+            (first, *kept) = Stream.log
+            assert first[:2] == ("wait", "current")
+            assert first[2] is arrived
+            assert [entry[:2] for entry in kept] == [("keep", "current")] * len(tensors)
+            assert all(entry[2] is tensor for entry, tensor in zip(kept, tensors, strict=True))
+            looked.append(arrived)
+            return batch
+
+        monkeypatch.setattr(loader.batches, "_draw", drawing)
+        assert len(list(loader.epoch(0))) == len(looked) == 3
+    assert len(set(map(id, looked))) == 3
+
+
+def test_streams_meet_around_a_recording(runs: Runs) -> None:
+    """The warm-up sees what was done before, and what follows sees the warm-up, whose memory it may be given."""
+    with DryCuda():
+        run = make(runs, "--cuda-graphs")
+        run.model.train()
+        batch = next(run.data.train.epoch(0))
+        Stream.log.clear()
+        run.gradient(batch)
+    assert Stream.log == [("wait", "side", "current"), ("wait", "current", "side")]
+
+
+def test_a_save_is_sent_after_what_it_copies_and_read_after_it_arrived(runs: Runs) -> None:
+    with DryCuda():
+        run = make(runs)
+        state = run.state()
+        Stream.log.clear()
+        copy = run.saver.snapshots.take(state)
+        sent = [pack for pack in copy.packs if pack.source is not None]
+        assert len(sent) > 1
+        steps = [step for pack in sent for step in (("wait", "side", "current"), ("record", "side", pack.arrival))]
+        assert Stream.log == steps
+        arrivals = [pack.arrival for pack in sent]
+        Stream.log.clear()
+        copy.settle()
+    assert Stream.log == [("synchronize", "", arrival) for arrival in arrivals]
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 @pytest.mark.parametrize("optim", ["sgd", "adam", "sgdw", "adamw"])
 def test_no_optimizer_waits(runs: Runs, optim: str, dtype: str) -> None:
