@@ -183,6 +183,37 @@ def test_fewer_pictures_end_too(runs: Runs, monkeypatch, tmp_path: Path, step: i
     assert (state["epoch"], state["step"], state["finished"]) == (3, 3 * per_epoch, True)
 
 
+def test_moved_data_are_the_same_to_the_bit(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Two sources, which sort the other way round where they lie afterwards, and a YAML elsewhere with whole paths."""
+    source = runs.faces.parent / "faces"
+    for name, part in (("a", "train"), ("b", "val")):
+        for kind in ("images", "labels"):
+            shutil.copytree(source / kind / part, tmp_path / name / kind)
+
+    def yaml(path: str, *parts: str) -> Path:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"train: [{parts[0]}, {parts[1]}]\nval: {parts[1]}\nnames: [bare, masked, wrong]\n")
+        return file
+
+    before = yaml("data.yaml", "a/images", "b/images")
+    assert runs("--project whole", data=before) == 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, send(signal.SIGTERM))
+        assert runs("--project again", data=before) == 143
+    (tmp_path / "a").rename(tmp_path / "z")
+    before.unlink()
+    capsys.readouterr()
+    again = tmp_path / "again" / "exp"
+    assert runs.resume(again) == 2
+    assert "give --data with the set's YAML" in capsys.readouterr().out
+    after = yaml("other/place/moved.yaml", f"{tmp_path / 'z' / 'images'}", f"{tmp_path / 'b' / 'images'}")
+    assert runs.resume(again, f"--data {after}") == 0
+    assert_identical(tmp_path / "whole" / "exp", again, but=(".options.run.project", ".options.run.data", ".data"))
+
+
 def test_flags_that_cannot_change_are_refused_by_name(whole: Path, capsys, module_runs: Runs) -> None:
     for words, named in (
         ("--lr0 0.1", "--lr0"),
