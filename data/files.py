@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
     found = Found()
     seen: set[str] = set()
     unknown: Counter[str] = Counter()
+    foreign: dict[str, list[str]] = defaultdict(list)
     for number, source in enumerate(sources):
         files: set[str] = set()
         if source.is_dir():
@@ -60,17 +61,39 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
             if suffix in SUFFIXES:
                 files.add(os.path.abspath(path))
             elif suffix in FOREIGN:
-                found.skip(f"{path}: {suffix} pictures are not read, skipped; convert it to JPEG or PNG")
+                foreign[suffix].append(path)
             elif suffix not in _COMPANIONS:
                 unknown[suffix] += 1
         ordered = sorted(files - seen)
         seen |= files
         found.files += ordered
         found.names += [f"{number}/{name}" for name in _within(source, ordered)]
-    for suffix, count in sorted(unknown.items()):
-        files_of = "1 file" if count == 1 else f"{count:,} files"
-        found.messages.append(f"{files_of} with the suffix {suffix} passed over: not a kind of picture that is read")
+    _tell_shared(found)
+    _tell_kinds(found, foreign, unknown)
     return found
+
+
+def _tell_shared(found: Found) -> None:
+    """Pictures of one name and different suffixes have one label file, which can hardly be meant for both."""
+    first: dict[int, str] = {}
+    others = [(first.setdefault(hash(os.path.splitext(file)[0]), file), file) for file in found.files]
+    shared = [(one, two) for one, two in others if one != two and label_file(two)]
+    if shared:
+        pairs = "1 picture has" if len(shared) == 1 else f"{len(shared):,} pictures have"
+        one, two = shared[0]
+        found.messages.append(f"{pairs} the label file of another: {one} and {os.path.basename(two)}; rename one")
+
+
+def _tell_kinds(found: Found, foreign: Mapping[str, list[str]], unknown: Mapping[str, int]) -> None:
+    """Pictures of kinds that are not read, and other files, counted by suffix."""
+    for suffix, paths in sorted(foreign.items()):
+        what = "1 picture" if len(paths) == 1 else f"{len(paths):,} pictures"
+        such_as = ":" if len(paths) == 1 else ", such as"
+        found.messages.append(f"{what} of kind {suffix} skipped{such_as} {min(paths)}; convert to JPEG or PNG")
+        found.skipped += len(paths)
+    for suffix, count in sorted(unknown.items()):
+        what = "1 file" if count == 1 else f"{count:,} files"
+        found.messages.append(f"{what} with the suffix {suffix} passed over: not a kind of picture that is read")
 
 
 def _within(source: Path, files: list[str]) -> list[str]:

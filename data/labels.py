@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
 TOLERANCE = 1e-3  # a coordinate may leave [0, 1] by this much: rounding, under a pixel at 640
 MAX_BYTES = 16 << 20
+_DECIMAL_COMMA = re.compile(rb"-?\d+(,\d+)?")
 
 
 @dataclass(slots=True)
@@ -32,12 +35,15 @@ class Parsed:
 def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parsed:
     """Rows of a label file. Bad ones are left out with a note; nothing is raised.
 
-    A row is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon or a turned box, which becomes the upright
-    box around it. `class cx cy w h score [track]`, as detectors write it, is the box, with a note. Coordinates are in
-    [0, 1]. What leaves the picture is clipped; a repeated row is dropped. With `single_class` every class becomes 0
-    and none is unknown.
+    Text is ASCII or what extends it, or UTF-16 with its mark. A row is `class cx cy w h`, or
+    `class x1 y1 x2 y2 x3 y3 ...`, a polygon or a turned box, which becomes the upright box around it.
+    `class cx cy w h score [track]`, as detectors write it, is the box, with a note. Coordinates are in [0, 1]. What
+    leaves the picture is clipped; a repeated row is dropped. With `single_class` every class becomes 0 and none is
+    unknown.
     """
     parsed = Parsed(np.zeros((0, 5), np.float32))
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
     if len(data) > MAX_BYTES or b"\0" in data:
         reason = f"over {MAX_BYTES:,} bytes" if len(data) > MAX_BYTES else "not a text file"
         parsed.skipped = 1
@@ -69,7 +75,7 @@ def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.nd
     lines: list[int] = []
     boxed: list[bool] = []
     for number, line in enumerate(data.splitlines(), 1):
-        fields = line.split()
+        fields = _fields(line)
         if not fields:
             continue
         try:
@@ -93,6 +99,16 @@ def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.nd
         lines.append(number)
         boxed.append(polygon)
     return np.array(table, np.float64).reshape(-1, 5), np.array(lines, np.int64), np.array(boxed, bool)
+
+
+def _fields(line: bytes) -> list[bytes]:
+    """The values of a row: between blanks, tabs, commas or semicolons; `0 0,5 0,5 0,1 0,1` has decimal commas."""
+    fields = line.split()
+    if b"," not in line and b";" not in line:
+        return fields
+    if b";" not in line and len(fields) >= 5 and all(_DECIMAL_COMMA.fullmatch(text) for text in fields):
+        return line.replace(b",", b".").split()
+    return [text.strip() for text in re.split(rb"[,;]\s*|\s+", line.strip())]
 
 
 def _is_detection(values: list[float]) -> bool:

@@ -90,8 +90,8 @@ def partners(parts: Mapping[str, Index]) -> Partners:
         for place in {os.path.dirname(path) for path in label_candidates(os.path.join(folder, "x"))}:
             for name in sorted(os.listdir(place)) if os.path.isdir(place) else ():
                 path = os.path.join(place, name)
-                if not name.endswith(".txt") or name.startswith(".") or name.lower() in NO_LABELS:
+                if not name.lower().endswith(".txt") or name.startswith(".") or name.lower() in NO_LABELS:
                     continue
-                (taken.add if name[:-4] in known else unused.setdefault)(path)
+                (taken.add if name[:-4] in known and name.endswith(".txt") else unused.setdefault)(path)
     found.unused.extend(path for path in unused if path not in taken)
     return found

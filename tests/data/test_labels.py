@@ -40,7 +40,8 @@ def test_empty_files_are_background(data):
         ("0 0.5 0.5 0.2", "4 columns"),
         ("0 0.5 0.5 0.2 1.2 0.9", "6 columns, skipped"),
         ("0 0.1 0.1 0.2 0.1 0.2 0.2 0.1", "8 columns"),
-        ("0,0.5,0.5,0.2,0.2", "not numbers"),
+        ("0,,0.5,0.5,0.2,0.2", "not numbers"),
+        ("0 0,5 0,5 0,2 0.2", "columns"),
         ("mask 0.5 0.5 0.2 0.2", "not numbers"),
         ("0 nan 0.5 0.2 0.2", "not finite"),
         ("0 0.5 0.5 inf 0.2", "not finite"),
@@ -180,3 +181,39 @@ def test_any_bytes_are_survived(data):
 
 def test_tolerance_is_under_a_pixel():
     assert TOLERANCE * 640 < 1
+
+
+WRITINGS = {
+    "commas": lambda rows: "\n".join(",".join(row) for row in rows),
+    "commas and blanks": lambda rows: "\n".join(", ".join(row) for row in rows),
+    "semicolons": lambda rows: "\n".join(";".join(row) for row in rows),
+    "decimal commas": lambda rows: "\n".join(" ".join(row).replace(".", ",") for row in rows),
+    "tabs and CRLF": lambda rows: "\r\n".join("\t".join(row) for row in rows) + "\r\n",
+    "blank lines": lambda rows: "\n\n  " + "\n \n".join("  ".join(row) + " " for row in rows),
+    "whole classes with a dot": lambda rows: "\n".join(" ".join([f"{row[0]}.0", *row[1:]]) for row in rows),
+}
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-mark", "utf-16-be-mark"]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    name = encoding.removesuffix("-mark")
+    return ("\ufeff" + text if name != encoding else text).encode(name)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), *[st.integers(3000, 7000)] * 2, *[st.integers(1, 5999)] * 2),
+        min_size=1,
+        max_size=5,
+        unique=True,
+    ),
+    st.sampled_from(list(WRITINGS)),
+    st.sampled_from(ENCODINGS),
+)
+def test_however_the_numbers_are_written_they_are_the_same(numbers, writing, encoding):
+    rows = [[str(c), *(f"{value / 10000:.4f}" for value in values)] for c, *values in numbers]
+    parsed = parse_labels(_encode(WRITINGS[writing](rows), encoding), 4)
+    np.testing.assert_array_equal(parsed.rows, np.array(rows, np.float64).astype(np.float32))
+    assert not parsed.notes
+    assert parsed.skipped == parsed.polygons == parsed.clipped == 0
+    assert len(parsed.lines) == len(parsed.overhang) == len(rows)
