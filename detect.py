@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from utils.console.signals import begin_imports, end_imports
@@ -78,7 +79,8 @@ def run(options: Options) -> int:
             live = origins[0].kind == "stream"
             items = watch(origins, options, model, tally) if live else read(origins, options, model)
             batch = len(origins) if live else options.batch_size
-            follow(detect(items, model, batch, tally.seconds), outputs, tally, window, stop_request)
+            with closing(items):  # ends the threads that read, whatever happens
+                follow(detect(items, model, batch, tally.seconds), outputs, tally, window, stop_request)
         except OSError as error:
             tally.fault(f"{error.filename or folder}: cannot be written ({error.strerror}); free some space")
         finally:

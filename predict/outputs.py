@@ -98,8 +98,17 @@ class Outputs:
         for film in self._films.values():
             self.faults += film.close()
         self._films.clear()
+        for name, finish in (("predictions.csv", self._close_table), ("predictions.json", self._write_json)):
+            try:
+                finish()
+            except OSError as error:
+                self.faults.append(f"{self.folder / name}: cannot be written ({_why(error)})")
+
+    def _close_table(self) -> None:
         if self._csv:
             self._csv.close()
+
+    def _write_json(self) -> None:
         if self.wanted.json:
             (self.folder / "predictions.json").write_text(json.dumps(self._json), encoding="utf-8")
 

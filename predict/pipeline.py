@@ -29,7 +29,9 @@ def read_files(
     queue: Queue[Future | Item | None] = Queue(ahead)
     stopped = threading.Event()
     pool = ThreadPoolExecutor(READERS, "read")
-    feeder = threading.Thread(target=_feed, args=(origins, model, size, stride, queue, pool, stopped), name="read")
+    feeder = threading.Thread(
+        target=_feed, args=(origins, model, size, stride, queue, pool, stopped), name="read", daemon=True
+    )
     feeder.start()
     try:
         while (item := queue.get()) is not None:

@@ -1,0 +1,257 @@
+"""Sources that break off, change, or never end; disks that fill; kills: what was done stays, and the rest is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+import detect
+from predict import streams
+from predict.frames import Origin
+from tests.predict.conftest import film, noise, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def call(source: object, *flags: str) -> tuple[int, str]:
+        words = ["--weights", str(weights), "--source", str(source), "--device", "cpu", "--conf-thres", "0.5"]
+        code = detect.main([*words, "--max-det", "5", "--project", "out", *flags])
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def frames_of(path: Path) -> int:
+    """Frames that a player shows: all up to where a kill left a part unfinished."""
+    count = 0
+    with av.open(str(path)) as video, contextlib.suppress(av.error.InvalidDataError):
+        for _ in video.decode(video=0):
+            count += 1
+    return count
+
+
+def test_a_video_cut_in_the_middle(run, tmp_path: Path) -> None:
+    whole = film(tmp_path / "whole.mkv", [noise(number) for number in range(60)])
+    data = whole.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    code, text = run("cut.mkv", "--save-csv")
+    assert code == 1
+    assert "cut.mkv: ends after " in text
+    assert 20 < frames_of(tmp_path / "out/exp/cut.mp4") < 40
+
+
+def test_a_video_without_frames(run, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "none.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        out.start_encoding()
+    code, text = run("none.mp4")
+    assert code == 1
+    assert "none.mp4: " in text
+    assert not (tmp_path / "out/exp/none.mp4").exists()
+
+
+def test_frames_that_change_their_size(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from predict import films, pipeline
+    from predict.frames import Frame
+
+    def changing(origin: Origin, stride: int) -> Iterator[Frame]:
+        for number in range(6):
+            yield Frame(origin, noise(number, 60 if number < 3 else 40, 90 if number < 3 else 120), number, number / 10)
+
+    film(tmp_path / "v.mkv", [noise(0)])
+    monkeypatch.setattr(pipeline, "read", changing)
+    code, _ = run("v.mkv", "--save-csv")
+    assert code == 0
+    with av.open(str(tmp_path / "out/exp/v.mp4")) as video:
+        assert {(frame.height, frame.width) for frame in video.decode(video=0)} == {(60, 90)}
+    assert films.Film(Path("x.mp4"), 10).size is None
+
+
+def test_odd_shapes_and_names(run, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "wide.png", 0, 10, 20_000)
+    picture(tmp_path / "in" / "two\nlines, \x1b[31m.png", 1)
+    picture(tmp_path / "in" / "-rf.png", 2)
+    code, text = run("in", "--save-txt", "--save-csv", "--save-crop")
+    assert code == 0
+    assert "\x1b" not in text
+    assert {file.name for file in (tmp_path / "out/exp").glob("*.png")} == {
+        "wide.png",
+        "two\nlines, \x1b[31m.png",
+        "-rf.png",
+    }
+
+
+@pytest.mark.slow
+def test_a_folder_of_thousands(run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    data = cv2.imencode(".jpg", noise(0, 16, 16))[1].tobytes()
+    for number in range(2000):
+        (tmp_path / "in" / f"{number:05d}.jpg").write_bytes(data)
+    code, text = run("in", "--nosave", "--save-csv", "--batch-size", "64")
+    assert code == 0
+    assert "2000 pictures" in text
+
+
+@pytest.mark.parametrize("limit", [3_000, 40_000])
+def test_a_full_disk(weights: Path, tmp_path: Path, limit: int) -> None:
+    """A limit on the size of files fails as a full disk does."""
+    film(tmp_path / "in" / "v.mkv", [noise(number, 120, 160) for number in range(40)])
+    for number in range(4):
+        picture(tmp_path / "in" / f"{number}.png", number, 120, 160)
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+        "import detect; sys.exit(detect.main(sys.argv[1:]))"
+    )
+    command = ["--weights", weights, "--source", tmp_path / "in", "--device", "cpu", "--conf-thres", "0.5", "--project"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command), str(tmp_path / "out"), "--save-csv", "--max-det", "300"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "cannot be written" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_stop_in_the_middle_of_a_video(weights: Path, tmp_path: Path, number: int, code: int) -> None:
+    film(tmp_path / "v.mkv", [noise(index % 7, 240, 320) for index in range(1500)])
+    command = [
+        "detect.py",
+        "--weights",
+        weights,
+        "--source",
+        tmp_path / "v.mkv",
+        "--device",
+        "cpu",
+        "--conf-thres",
+        "0.5",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command), "--project", str(tmp_path / "out"), "--save-csv"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    written, patience = tmp_path / "out/exp/v.mp4", time.monotonic() + 90
+    while time.monotonic() < patience and not (written.exists() and written.stat().st_size > 60_000):
+        time.sleep(0.02)
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == code, text
+    assert 0 < frames_of(written) < 1500
+
+
+class Camera(BaseHTTPRequestHandler):
+    """A stream of JPEGs, as network cameras send it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        try:
+            for number in range(10_000):
+                data = cv2.imencode(".jpg", noise(number % 5))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                self.wfile.write(head.encode() + data + b"\r\n")
+                if self.server.dying.is_set():
+                    return
+                time.sleep(0.01)
+        except OSError:
+            pass
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Camera)
+        self.dying = threading.Event()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def die(self) -> int:
+        self.dying.set()
+        self.shutdown()
+        self.server_close()
+        return self.server_address[1]
+
+
+def test_a_stream_that_dies_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+    address = f"http://127.0.0.1:{server.server_address[1]}/camera.mjpg"
+    stream = streams.Stream(Origin(address, "camera", "stream"), pauses=[0.2] * 20)
+    try:
+        first = taken(stream, 3)
+        port = server.die()
+        time.sleep(0.5)
+        server = Server(port)
+        later = taken(stream, 3)
+        assert [frame.number for frame in (*first, *later)] == sorted({frame.number for frame in (*first, *later)})
+        assert "lost; trying again in 0.2 s" in caplog.text
+        time.sleep(0.3)
+        assert stream.dropped > 0, "nobody took those in between"
+        assert stream.take().number >= stream.number - 2, "the newest"
+    finally:
+        stream.close()
+        server.die()
+
+
+def taken(stream: streams.Stream, count: int) -> list:
+    frames, patience = [], time.monotonic() + 30
+    while len(frames) < count and time.monotonic() < patience:
+        frame = stream.take()
+        frames += [frame] if frame is not None else []
+        time.sleep(0.005)
+    assert len(frames) == count
+    assert all(np.ptp(frame.picture) > 100 for frame in frames), "never black"
+    return frames
+
+
+def test_an_address_without_a_stream(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PAUSES", (0.05, 0.05))
+    monkeypatch.setattr(streams.Stream.__init__, "__defaults__", ((0.05, 0.05),))
+    code, text = run("http://127.0.0.1:9/none.mjpg", "--nosave")
+    assert code == 1
+    assert "could not be taken up again" in text
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_a_long_video(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from predict import pipeline
+    from predict.frames import Frame
+
+    seen: list[int] = []
+
+    def long(origin: Origin, stride: int) -> Iterator[Frame]:
+        for number in range(3000):
+            if number in (500, 2999):
+                seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+            yield Frame(origin, noise(0, 240, 320), number, number / 30)
+
+    film(tmp_path / "v.mkv", [noise(0)])
+    monkeypatch.setattr(pipeline, "read", long)
+    assert run("v.mkv", "--save-csv", "--nosave")[0] == 0
+    assert seen[1] - seen[0] < 30e6
+    assert os.path.getsize(tmp_path / "out/exp/predictions.csv") > 0
