@@ -25,6 +25,9 @@ from predict.frames import Origin
 from tests.predict.conftest import film, noise, picture
 
 ROOT = Path(__file__).resolve().parents[2]
+# a shell that starts things in the background has them ignore Ctrl-C
+START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+START += "import detect; sys.exit(detect.main(sys.argv[1:]))"
 
 
 @pytest.fixture
@@ -111,6 +114,7 @@ def test_a_folder_of_thousands(run, tmp_path: Path) -> None:
     assert "2000 pictures" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [3_000, 40_000])
 def test_a_full_disk(weights: Path, tmp_path: Path, limit: int) -> None:
     """A limit on the size of files fails as a full disk does."""
@@ -132,11 +136,11 @@ def test_a_full_disk(weights: Path, tmp_path: Path, limit: int) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stop_in_the_middle_of_a_video(weights: Path, tmp_path: Path, number: int, code: int) -> None:
     film(tmp_path / "v.mkv", [noise(index % 7, 240, 320) for index in range(1500)])
     command = [
-        "detect.py",
         "--weights",
         weights,
         "--source",
@@ -147,9 +151,8 @@ def test_a_stop_in_the_middle_of_a_video(weights: Path, tmp_path: Path, number: 
         "0.5",
     ]
     process = subprocess.Popen(
-        [sys.executable, *map(str, command), "--project", str(tmp_path / "out"), "--save-csv"],
+        [sys.executable, "-c", START, *map(str, command), "--project", str(tmp_path / "out"), "--save-csv"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     written, patience = tmp_path / "out/exp/v.mp4", time.monotonic() + 90
     while time.monotonic() < patience and not (written.exists() and written.stat().st_size > 60_000):
