@@ -74,7 +74,14 @@ def of_another_network(path: Path) -> None:
     checkpoint.save(path, checkpoint.load(path) | {"ema": {}})
 
 
+def not_to_be_beaten(run: Path) -> None:
+    """The epoch that is best so far stays it: a small network's fitness is 0, where every later one would be."""
+    last = run / "weights" / "last.pt"
+    checkpoint.save(last, checkpoint.load(last) | {"best_fitness": 0.5})
+
+
 def test_a_best_pt_of_another_epoch_is_said(stopped: Path, runs: Runs, capsys) -> None:
+    not_to_be_beaten(stopped)
     of_another_epoch(stopped / "weights" / "best.pt")
     assert runs.resume(stopped) == 0
     assert "best epoch 1 of 2, whose weights were not kept: the figures are of epoch 7's" in capsys.readouterr().out
@@ -83,6 +90,7 @@ def test_a_best_pt_of_another_epoch_is_said(stopped: Path, runs: Runs, capsys) -
 @pytest.mark.parametrize("spoil", [Path.unlink, cut, of_another_network])
 def test_a_best_pt_that_cannot_be_used_is_said(stopped: Path, runs: Runs, spoil: Callable, capsys) -> None:
     """And the run comes to its end, with the last weights validated."""
+    not_to_be_beaten(stopped)
     best = stopped / "weights" / "best.pt"
     spoil(best)
     assert runs.resume(stopped) == 0

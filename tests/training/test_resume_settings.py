@@ -11,6 +11,7 @@ import pytest
 from schedulers import build
 from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
 from utils import checkpoint
+from utils.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def test_resumed_run_is_the_same(setting: Setting, how: str, runs: Runs, monkeyp
 @pytest.mark.slow
 def test_early_stopping(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Patience counts across an interruption; a run that it ended is finished, and can be extended."""
+    monkeypatch.setattr(Metrics, "fitness", property(lambda _: 0.25))  # at 0 a later epoch is the better
     assert runs("--patience 2 --project whole", epochs=9) == 0
     assert len(rows(runs.folder / "whole" / "exp" / "results.csv")) == 3
     with monkeypatch.context() as patch:
