@@ -26,6 +26,7 @@ from data.loader import ValLoader
 from data.store import ImageStore, image_size
 from exporters.check import compare
 from exporters.formats import Export
+from exporters.metadata import MAX_PIXELS
 from exporters.pictures import batch_of, most_boxes, some_pictures
 from exporters.writing import megabytes, write
 from models import Detector
@@ -126,6 +127,8 @@ def _metadata(options: Options, detector: Detector, state: dict, device: torch.d
     if len(sides) > 2 or not all(0 < side <= 16_384 for side in sides):
         raise UserError("--imgsz takes one side or height and width, 1 to 16384 pixels each; correct it")
     sides = [image_size(side, stride) for side in sides]
+    if not options.dynamic and options.batch_size * sides[0] * sides[-1] > MAX_PIXELS:
+        raise UserError(f"--batch-size and --imgsz come to over {MAX_PIXELS:,} pixels; lower one, or give --dynamic")
     return exporters.Metadata(
         names=tuple(detector.names),
         stride=stride,

@@ -15,6 +15,7 @@ MAX_CLASSES = 10_000
 MAX_NAME = 200  # characters of a class's name
 MAX_SIDE = 16_384
 MAX_BATCH = 4096
+MAX_PIXELS = 1 << 27  # of all pictures of a fixed number and size, since a file is run once when it is opened
 STRIDES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MAX_MAPS, MAX_ANCHORS = 16, 100
 
@@ -125,6 +126,8 @@ def _checked(found: dict[str, Any], shape: Sequence[int | None]) -> Metadata:
     claimed = (found["batch"], 3, *found["size"])
     if not 1 <= found["batch"] <= MAX_BATCH:
         raise _Refused(f"its metadata's batch is {found['batch']}")
+    if not found["dynamic"] and found["batch"] * found["size"][0] * found["size"][1] > MAX_PIXELS:
+        raise _Refused(f"its metadata says {claimed}, over {MAX_PIXELS:,} pixels")
     if not found["dynamic"] and any(s not in (None, c) for s, c in zip(shape, claimed, strict=True)):
         raise _Refused(f"its metadata says {claimed}, but its input is {tuple(shape)}")
     if found["dynamic"] and None not in (shape[0], *shape[2:]):

@@ -87,6 +87,14 @@ class Model:
         self.agnostic = False
         self.dtype = torch.float32
 
+    def to(self, device: torch.device | str) -> Model:
+        """Move it to another device; returns it. UserError for an exported file, which `load` puts where it runs."""
+        if isinstance(self.network, ExportedDetector):
+            raise UserError(f"{self.network.exported.path}: an exported file stays where it was loaded; load it there")
+        self.device = default_device(device)
+        self.network.to(self.device)
+        return self
+
     def __call__(self, source: Any, size: int | None = None, batch_size: int = 8) -> Results:
         """The boxes of pictures of any sizes. `size`: pixels of the longer side (default: as it was trained).
 

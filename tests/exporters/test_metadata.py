@@ -54,6 +54,7 @@ LIES = {
     "huge stride": ({"stride": "9" * 5000}, "'stride' is not understood"),
     "size": ({"imgsz": "[64, 100]"}, "multiples of its stride"),
     "huge size": ({"imgsz": "[64, 3200000]"}, "multiples of its stride"),
+    "large in all": ({"imgsz": "[8192, 8192]", "batch": "4"}, "over 134,217,728 pixels"),
     "another size": ({"imgsz": "[64, 64]"}, "but its input is"),
     "another batch": ({"batch": "2"}, "but its input is"),
     "dynamic": ({"dynamic": "True"}, "any size is taken"),

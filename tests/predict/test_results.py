@@ -247,5 +247,8 @@ def test_an_exported_file_is_a_model_too(detector: Detector, tmp_path: Path) -> 
     exporters.get("torchscript").write(Export(detector, facts, torch.device("cpu")), tmp_path / "b.torchscript")
     fixed = load(tmp_path / "b.torchscript")
     assert len(fixed([pixels, pixels, pixels[:, :30]])) == 3
+    with pytest.raises(UserError, match="stays where it was loaded"):
+        fixed.to("cpu")
+    assert expected.to("cpu") is expected
     with pytest.raises(UserError, match="takes 64 x 96 pixels alone"):
         fixed(pixels, size=64)
