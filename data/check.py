@@ -105,10 +105,7 @@ def _index(data: DatasetConfig, workers: int) -> dict[str, Index]:
     parts = {}
     for part in ("train", "val", "test"):
         sources = getattr(data, part)
-        missing = [source for source in sources if not source.exists()]
-        if missing:
-            LOGGER.warning(f"{part}: {missing[0]} does not exist; this part is left out")
-        elif sources:
+        if sources and all(source.exists() for source in sources):  # a test part may be missing, which was said
             parts[part] = build_index(sources, data.classes, root=data.root, workers=workers, desc=part)
     return parts
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.sample import is_sample, render
+from data.sources import absolute, find_root, find_sources
 from utils.config.safe_yaml import load_yaml, place
 from utils.console.log import one_line
 from utils.errors import UserError, nearest
@@ -59,7 +59,7 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
     content = load_yaml(file, as_written="names")
     _check_keys(file, content)
     names = _names(file, content)
-    root = _root(file, content)
+    root = find_root(file, content)
     if "sample" in content and content["sample"] not in SAMPLES:
         hint = nearest(str(content["sample"]), SAMPLES)
         raise UserError(f"{place(file, 'sample')}: sample '{content['sample']}' is unknown; {hint}")
@@ -68,15 +68,15 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
         render(root)
     elif is_sample(root):
         LOGGER.warning("%s holds the built-in sample of drawn faces, not photographs.", _short(root))
-    train, val = (_sources(file, content, key, root, must_exist=True) for key in ("train", "val"))
-    test = _sources(file, content, "test", root, must_exist=False) if content.get("test") else ()
+    train, val = (find_sources(file, content, key, root, must_exist=True) for key in ("train", "val"))
+    test = find_sources(file, content, "test", root, must_exist=False) if content.get("test") else ()
     return DatasetConfig(file, root, names, train, val, test, is_sample(root))
 
 
 def _find(data: str | Path) -> Path:
     if not str(data):  # of a checkpoint that does not say what it was trained on
         raise UserError("no data set is named; give --data with the set's YAML")
-    looked = [_absolute(data), PACKAGE / data]
+    looked = [absolute(data), PACKAGE / data]
     for path in looked:
         if os.path.isfile(path):
             return path
@@ -119,7 +119,10 @@ def _names(file: Path, content: dict[Any, Any]) -> tuple[str, ...]:
             raise UserError(f"{where}: name {i} is {name!r}, not text; put it in quotes")
         if one_line(name) != name:
             raise UserError(f"{where}: name {i} is {name[:80]!r}, which cannot be printed in a line; rename it")
-    nc = content.get("nc", len(names))
+    for i, name in enumerate(names):
+        if (first := names.index(name)) != i:
+            LOGGER.warning("%s: classes %s and %s are both called '%s'", where, first, i, name)
+    nc = len(names) if content.get("nc") is None else content["nc"]
     if _whole(nc) != len(names):
         there = "there is 1 name" if len(names) == 1 else f"there are {len(names)} names"
         raise UserError(f"{place(file, 'nc')}: nc is {nc}, but {there}; correct one, or remove nc")
@@ -132,61 +135,6 @@ def _whole(value: Any) -> int | None:
         return int(value) if not isinstance(value, bool) and float(value) == int(value) else None
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _root(file: Path, content: dict[Any, Any]) -> Path:
-    """The folder that sources are relative to: `path` from here or from the YAML, whichever holds the pictures.
-
-    Without `path` it is the YAML's folder, else the current one. Where neither has the pictures, the one that exists.
-    """
-    path = content.get("path") or ""
-    if not isinstance(path, str):
-        raise UserError(f"{place(file, 'path')}: 'path' is {path!r}; give one folder")
-    bases = (Path.cwd(), file.parent) if path else (file.parent, Path.cwd())
-    roots = [_absolute(base / os.path.expanduser(path)) for base in bases]
-    first = str(_entries(content, "train")[0])
-    holding = [root for root in roots if os.path.exists(root / first)]
-    existing = [root for root in roots if os.path.exists(root)]
-    if path and not holding and not existing and "sample" not in content:
-        beside = (file.parent / re.split(r"[\\/]+", path.rstrip("\\/"))[-1], file.parent)  # the same set, brought here
-        here = next((_absolute(base) for base in beside if _holds(base, content)), None)
-        if here is not None:
-            LOGGER.warning("%s: 'path' %s does not exist; using %s", place(file, "path"), one_line(path), here)
-            return here
-    return (holding + existing + roots)[0]
-
-
-def _holds(root: Path, content: dict[Any, Any]) -> bool:
-    """Whether every training and validation source lies below `root`."""
-    entries = [entry for key in ("train", "val") for entry in _entries(content, key)]
-    return all(isinstance(entry, str) and entry and os.path.exists(root / entry) for entry in entries)
-
-
-def _sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, must_exist: bool) -> tuple[Path, ...]:
-    found = []
-    for entry in _entries(content, key):
-        if not isinstance(entry, str) or not entry:
-            raise UserError(f"{place(file, key)}: '{key}' holds {entry!r}; give folders or .txt lists")
-        path = _absolute(root / os.path.expanduser(entry))
-        if not os.path.exists(path) and entry.startswith("../") and os.path.exists(root / entry[3:]):
-            path = root / entry[3:]  # some sites write paths as seen from a folder below
-        if must_exist and not os.path.exists(path):
-            missing = (
-                f"'{key}' names {path}, which {'is a link to nothing' if os.path.islink(path) else 'does not exist'}"
-            )
-            raise UserError(f"{place(file, key)}: {missing}; correct it or 'path', or give --data with another YAML")
-        if os.path.isfile(path) and path.suffix != ".txt":
-            raise UserError(f"{place(file, key)}: '{key}' names {path}, neither a folder nor a .txt list; correct it")
-        found.append(path)
-    return tuple(found)
-
-
-def _entries(content: dict[Any, Any], key: str) -> list[Any]:
-    return content[key] if isinstance(content[key], list) else [content[key]]
-
-
-def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def _short(path: Path) -> str:

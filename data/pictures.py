@@ -17,6 +17,7 @@ from utils.errors import UserError
 
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 LARGE = 89_000_000  # pixels from which on a picture is held against the memory that is free
+MOST_PIXELS = 1 << 30  # where a promise of more is no picture but a trap
 NEED = 6  # bytes a pixel while a picture is decoded: two copies of it
 SHARE = 0.5  # of the free memory, which one picture may take
 MAX_BYTES = 1 << 30
@@ -50,8 +51,7 @@ def check_picture(data: bytes) -> tuple[int, int]:
         if min(width, height) < MIN_SIDE:
             raise BadPictureError(f"{width} x {height} pixels, under {MIN_SIDE} on a side; remove it")
         if lacks_end(data):
-            if not is_whole(data):
-                raise BadPictureError("truncated picture; restore or remove it")
+            _check_whole(data)
         elif image.format in _FAST:
             # a JPEG decodes to an eighth: a third of the time
             image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
@@ -76,6 +76,7 @@ def decode(path: str | Path) -> np.ndarray:
     try:
         data = read_picture(path)
         if lacks_end(data):
+            _check_whole(data)
             data = with_end(data)
         with _open(data) as image:
             orientation = _orientation(image)
@@ -104,8 +105,10 @@ def _open(data: bytes) -> Image.Image:
     if image is None:
         raise BadPictureError("not a picture in a known format; convert it to JPEG or PNG")
     pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        raise BadPictureError(f"{image.width} x {image.height}, over {MOST_PIXELS:,} pixels; shrink it")
     if pixels > LARGE and NEED * pixels > SHARE * (free := available_bytes()):
-        need = f"takes {NEED * pixels / 1e9:.1f} GB to decode, and {free / 1e9:.1f} GB are free"
+        need = f"takes {NEED * pixels / 1e9:.1f} GB to decode, over half of the {free / 1e9:.1f} GB that are free"
         raise BadPictureError(f"{image.width} x {image.height} pixels: {need}; shrink it")
     return image
 
@@ -122,6 +125,12 @@ def _identified(data: bytes) -> Image.Image | None:
             except Exception:  # Pillow's readers raise almost anything on a broken file
                 continue
     return None
+
+
+def _check_whole(data: bytes) -> None:
+    """For a JPEG that lacks its end marker."""
+    if not is_whole(data):
+        raise BadPictureError("truncated picture; restore or remove it")
 
 
 def _load(image: Image.Image) -> None:

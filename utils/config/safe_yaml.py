@@ -76,9 +76,10 @@ def _texts(text: str, key: str, built: Any) -> Any:
 
 
 def _written(node: yaml.Node, built: Any) -> Any:
-    if isinstance(node, yaml.SequenceNode):
+    """The same with its numbers as text; mappings with merge keys stay as they were built."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(built, list):
         return [_written(below, value) for below, value in zip(node.value, built, strict=True)]
-    if isinstance(node, yaml.MappingNode) and len(node.value) == len(built):  # else it has merge keys
+    if isinstance(node, yaml.MappingNode) and isinstance(built, dict) and len(node.value) == len(built):
         return {
             name: _written(below, value) for (_, below), (name, value) in zip(node.value, built.items(), strict=True)
         }
