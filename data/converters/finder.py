@@ -61,8 +61,8 @@ class PictureFinder:
             raise Unusable(f"its picture {given!r} has no valid file name", "no valid file name")
         exact = self._as_given(record, given) if given else []
         same = self._by_key.get(_key(_base(given)), []) if given else []
-        if record.shared and len(self._of_split(record, same)) > 1:
-            raise Unusable(f"{_short(given)} is the name of several pictures", "its name is that of several pictures")
+        if record.shared and len(several := self._of_split(record, same)) > 1:
+            return self._only(record, several), False
         if exact:
             return self._only(record, exact), True
         by_name = [file for file in same if _ends_with(file, given)]
