@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+OLDEST := .venv-oldest
 
-.PHONY: train test test-fast gpu lint format clean
+.PHONY: train test test-fast test-oldest check gpu types docs lint format clean
 
 train: $(VENV)/.run  ## Train a mask detector on the built-in sample, in minutes on two CPU cores
 	$(BIN)/python train.py --data mask.yaml --hyp small.yaml --cfg yolov5n --imgsz 224 --batch-size 16 --nbs 16 \
@@ -16,6 +17,17 @@ test: $(VENV)/.dev lint  ## All tests, the slow ones included
 
 test-fast: $(VENV)/.dev lint  ## Without the slow tests, for every edit
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow"
+
+test-oldest: $(OLDEST)/.dev  ## The fast tests with the oldest versions that requirements.txt allows, on Python 3.12 where it is
+	COVERAGE_CORE=sysmon OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -n auto -m "not slow" --cov --cov-report=term:skip-covered
+
+check: lint types docs test-oldest test  ## What continuous integration runs
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev  ## The documentation as a site, in site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 gpu:  ## What only a GPU can show, in nine minutes: ARGS="--data mask.yaml --peer ../yolov5 --out results", see docs/speed.md
 	$(if $(wildcard $(VENV)/.run),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu $(ARGS)
@@ -39,5 +51,11 @@ $(VENV)/.dev: $(wildcard requirements*.txt) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@ $(VENV)/.run
 
+$(OLDEST)/.dev: $(wildcard requirements*.txt) | $(VENV)/.dev
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python "$$(.ci/other-python || echo $(PYTHON))" $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python pytest pytest-xdist pytest-cov hypothesis
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) site .mypy_cache .coverage .pytest_cache .ruff_cache .hypothesis

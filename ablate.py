@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if asked.study.dry_run:
             return estimate.print_estimate(planned, asked.device, asked.study)
         planned.look_at_data()
-        kind, where = (RayWorkerPool, (asked.study.ray,)) if asked.study.ray else (LocalWorkerPool, ())
-        workers = kind(*where, asked.device, asked.study.per_gpu, planned.folder / "workers.log")
+        common = (asked.device, asked.study.per_gpu, planned.folder / "workers.log")
+        workers = RayWorkerPool(asked.study.ray, *common) if asked.study.ray else LocalWorkerPool(*common)
         with study.hold(planned.folder) as held, StopRequest() as stop_request:
             planned.save()
             workers.keep(held)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from utils.console.signals import begin_imports, end_imports
 
@@ -91,7 +92,7 @@ def evaluate(
     """
     options = {"conf": conf, "iou": iou, "max_det": max_det, "single_class": single_class}
     found: dict[int, tuple[Tensor, Tensor]] = {}  # boxes and targets by the picture's number
-    losses = 0
+    losses: Any = 0
     for result in predictions(model, loader, criterion=criterion, dtype=dtype, speed=speed, **options):
         pairs = zip(result.boxes, result.targets, strict=True)
         found.update(zip(result.batch.indices.tolist(), pairs, strict=True))

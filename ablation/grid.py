@@ -51,7 +51,8 @@ def points(definition: Definition) -> Iterator[dict[str, Any]]:
     Raises UserError at the end for a line of `exclude` that fits no run.
     """
     idle = list(range(len(definition.exclude)))
-    for variant, bundle in ({PLAIN: {}} | definition.variants).items():
+    plain: dict[str, dict[str, Any]] = {PLAIN: {}}
+    for variant, bundle in (plain | definition.variants).items():
         axes = {name: [bundle[name]] if name in bundle else values for name, values in definition.grid.items()}
         extra = {name: value for name, value in bundle.items() if name not in axes}
         for values in itertools.product(*axes.values()):

@@ -116,7 +116,7 @@ class LocalWorker:
             )
 
     @property
-    def output(self) -> IO:
+    def output(self) -> Any:
         """The worker's standard output, to be waited on together with others."""
         return self._process.stdout
 

@@ -67,15 +67,16 @@ class Records(Sequence[Record]):
     def join(cls, parts: Sequence[Records]) -> Records:
         """All of them, one after another."""
         parts = [cls.of([]), *parts]
-        arrays = [
+        stats, shapes, rows, counts = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("stats", "shapes", "rows", "counts")
-        ]
+        )
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-        notes, start = {}, 0
+        notes: dict[int, list[tuple[int, str]]] = {}
+        start = 0
         for part in parts:
             notes |= {start + i: found for i, found in part.notes.items()}
             start += len(part)
-        return cls(*arrays[:3], lengths, arrays[3], notes)
+        return cls(stats, shapes, rows, lengths, counts, notes)
 
     def __len__(self) -> int:
         return len(self.stats)

@@ -16,7 +16,7 @@ from data.render import GREY
 
 # OpenCV divides by multiplying with rounded 12-bit reciprocals; in float32 these products are exact.
 _HALF, _SATURATION, _HUE = 2**11, 255 * 2**12, 30 * 2**12
-Colour = tuple[Tensor, Tensor, Tensor]
+Colour = tuple[Tensor, ...]  # of red, green, blue
 
 
 class Table(NamedTuple):

@@ -23,8 +23,10 @@ class Store(Protocol):
 
 
 class Labelled(Protocol):
-    """What the loaders read of an `Index`: (N, 2) original shapes and N arrays (k, 5) of labels."""
+    """What an `Index` gives: N paths, (N, 2) original shapes and N arrays (k, 5) of labels, and a digest of them."""
 
+    files: Sequence[str]
+    fingerprint: str
     shapes: np.ndarray
     labels: Sequence[np.ndarray]
 

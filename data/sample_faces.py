@@ -13,7 +13,7 @@ import numpy as np
 
 CLASSES = ("with_mask", "without_mask", "mask_weared_incorrect")
 WITH, WITHOUT, INCORRECT = range(3)
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue
 
 SKINS = ((255, 219, 190), (241, 194, 155), (224, 172, 120), (198, 134, 86), (141, 85, 48), (92, 58, 38))
 HAIRS = ((28, 22, 20), (58, 38, 26), (104, 66, 36), (172, 124, 66), (214, 180, 120), (150, 150, 150), (140, 52, 30))

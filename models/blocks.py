@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 
 def concat(maps: Sequence[Tensor]) -> Tensor:
@@ -18,12 +18,12 @@ class _Concat(torch.autograd.Function):
     """`torch.cat` whose gradients are copies, not views: on strided views the backward of SiLU is ten times slower."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, *maps: Tensor) -> Tensor:
+    def forward(ctx: Any, *maps: Tensor) -> Tensor:
         ctx.channels = [x.shape[1] for x in maps]
         return torch.cat(maps, 1)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         last = grad.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         return tuple(part.contiguous(memory_format=layout) for part in grad.split(ctx.channels, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,7 @@ class Detector(nn.Module):
     @property
     def head(self) -> Detect:
         """The detection head, the last layer."""
-        return self.model[-1]
+        return cast(Detect, self.model[-1])
 
     @property
     def stride(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class Ensemble(nn.Module):
     @property
     def stride(self) -> Tensor:
         """(maps,) pixels a cell, those of the first member."""
-        return self.members[0].stride
+        return cast(Tensor, self.members[0].stride)
 
     @property
     def max_stride(self) -> int:

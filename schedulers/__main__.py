@@ -65,8 +65,8 @@ def _run(asked: Options, given: set[str]) -> None:
     if not asked.out.endswith(".png"):
         raise UserError(f"--out {asked.out}: only PNG is written; give a name that ends in .png")
     schedules, now = [], None
-    run = {"total_steps": math.ceil(asked.epochs * asked.steps_per_epoch), "steps_per_epoch": asked.steps_per_epoch}
-    run["lr0"] = asked.lr0
+    total = math.ceil(asked.epochs * asked.steps_per_epoch)
+    run: dict[str, Any] = {"total_steps": total, "steps_per_epoch": asked.steps_per_epoch, "lr0": asked.lr0}
     if asked.from_:
         _check_idle(asked, given)
         schedule, now = read_checkpoint(Path(asked.from_))

@@ -111,7 +111,8 @@ def register(name: str, **facts: Any) -> Callable[[type[Policy]], type[Policy]]:
         if not (isinstance(policy, type) and issubclass(policy, Policy) and "__dataclass_fields__" in vars(policy)):
             raise UserError(f"policy '{name}' must be a subclass of Policy under @dataclass(frozen=True, kw_only=True)")
         policy.name = name
-        return _POLICIES.register(name, **facts)(policy)
+        _POLICIES.register(name, **facts)(policy)
+        return policy
 
     return enter
 

@@ -38,7 +38,7 @@ def exit_code_for(error: BaseException, run: Session | None, resume: str) -> int
         resumes = f"out of memory; {again or 'give the same line again,'} with a smaller --batch-size, or --cache ram"
         LOGGER.error(resumes if begun or resume else OUT_OF_MEMORY)
         return 1
-    what = f"{error.filename or 'the run'}: {error.strerror or error}"
+    what = f"{getattr(error, 'filename', None) or 'the run'}: {getattr(error, 'strerror', None) or error}"
     if run is None and not resume:
         LOGGER.error(f"{what}; make room or choose another --project")
     else:

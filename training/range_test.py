@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,7 +83,7 @@ def copy_of(run: Session) -> Session:
     )
 
 
-def _batches(run: Session) -> Iterator[Batch]:
+def _batches(run: Session) -> Generator[Batch]:
     epoch = 0
     while True:
         yield from run.data.train.epoch(epoch)

@@ -59,7 +59,7 @@ class Run:
     @property
     def at_once(self) -> int:
         """Pictures a forward pass: a batch, or as many as memory has been found to hold."""
-        return self.progress.at_once or self.options.run.batch_size
+        return self.progress.at_once or int(self.options.run.batch_size)
 
     @property
     def last(self) -> Path:
@@ -71,7 +71,7 @@ class Run:
         """Where the weights of the best epoch get saved."""
         return self.folder / "weights" / "best.pt"
 
-    def rates(self) -> list[tuple[float, float]]:
+    def rates(self) -> list[tuple[float, float | None]]:
         """(lr, momentum) of each group as the last step used them."""
         return self.schedule.values(max(self.progress.step - 1, 0))
 

@@ -13,6 +13,7 @@ from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
 T = TypeVar("T")
+B = TypeVar("B", bound="Divisible")
 SIGNS = ("out of memory", "unable to find an engine", "_ALLOC_FAILED")
 
 
@@ -52,7 +53,7 @@ class InParts:
         self.where, self.remedy = where, remedy
         self.at_once: int | None = None
 
-    def __call__(self, work: Callable[[Divisible], T], batch: Divisible) -> list[tuple[Divisible, T]]:
+    def __call__(self, work: Callable[[B], T], batch: B) -> list[tuple[B, T]]:
         """Each part with what `work` made of it."""
         while True:
             size = min(self.at_once or len(batch), len(batch))

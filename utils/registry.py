@@ -42,7 +42,7 @@ class Registry:
         """All names, sorted."""
         return sorted(self._builders)
 
-    def get(self, name: str) -> Callable[..., Any]:
+    def get(self, name: str) -> Any:
         """The builder registered under `name`; a UserError that names the nearest match where there is none."""
         if name not in self._builders:
             raise UserError(f"unknown {self.kind} '{name}'; {nearest(name, self._builders)}")

@@ -66,7 +66,8 @@ def collect(source: Source, finder: PictureFinder) -> list[Picture]:
 
 def _match(source: Source, finder: PictureFinder) -> dict[Path, list[Claim]]:
     """The records that found each picture; those that found none are noted as left out."""
-    found, used = [], Counter()
+    found: list[tuple[Record, Path, bool, Path | None]] = []
+    used: Counter[Path] = Counter()
     for record in progress(source.records, desc="reading annotations"):
         try:
             file, by_path = finder.find(record)
@@ -179,7 +180,9 @@ def place(record: Record, size: tuple[int, int], turn: int = 1) -> Picture:
 
     `turn`: the EXIF orientation from which boxes were not yet turned, 5 to 8; 1 where they need not be.
     """
-    boxes, lost, counts = {}, [], Counter()
+    boxes: dict[Box, None] = {}
+    lost: list[tuple[str, str]] = []
+    counts: Counter[str] = Counter()
     for what, box in record.items:
         if isinstance(box, str):
             lost.append((what, box))

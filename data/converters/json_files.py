@@ -51,7 +51,7 @@ def example(source: Path, layout: str, known: Callable[[str], bool], *suffixes: 
     """Words for a layout of which one of the first files below `source` is, naming that file; None where none is."""
     first = islice(files_below(source, *(suffixes or (".json",))), LOOKED_AT)
     file = next((file for file in first if known(head(file))), None)
-    return file and f"{layout}, such as {file.name if file == source else file.relative_to(source)}"
+    return f"{layout}, such as {file.name if file == source else file.relative_to(source)}" if file else None
 
 
 def load_json(file: Path, kind: str = "JSON") -> Any:

@@ -142,7 +142,8 @@ def _records(tasks: list[Task], folders: tuple[Path, ...], found: Source) -> Ite
 
 def _items(regions: list[Any], counts: Counter[str]) -> tuple[tuple[float, float] | None, list[tuple[str, Box | str]]]:
     """Picture size as stated, and each label of each region, in fractions of the picture."""
-    size, items = None, []
+    size: tuple[float, float] | None = None
+    items: list[tuple[str, Box | str]] = []
     labelled = {region.get("id") for region in regions if isinstance(region, dict) and _labels(region)}
     for index, region in enumerate(regions):
         value = region.get("value") if isinstance(region, dict) else None

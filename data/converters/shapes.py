@@ -22,7 +22,8 @@ def number(value: Any) -> float | None:
 def numbers(values: Iterable[Any]) -> list[float] | None:
     """Every value as a number, or None where one is not."""
     found = [number(value) for value in values]
-    return None if None in found else found
+    known = [value for value in found if value is not None]
+    return known if len(known) == len(found) else None
 
 
 def size_of(width: Any, height: Any) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ def recognise(source: Path) -> str | None:
     if source.is_file():
         return f"YOLO, by {source.name}" if is_config(source) else None
     text = next((text for text in _label_files(source) if rows_in(head(text))), None)
-    return text and f"YOLO, such as {text.relative_to(source)}"
+    return f"YOLO, such as {text.relative_to(source)}" if text else None
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -68,14 +68,14 @@ def _classes(texts: list[Path]) -> int:
 def _records(root: Path, images: Path, texts: list[Path], config: Config, found: Source) -> Iterator[Record]:
     pictures = list(files_below(images, *SUFFIXES))
     stated, lost = splits(config, images, pictures)
-    for where, text in lost:
-        found.skip(where, text, "what a split names is not there")
+    for where, reason in lost:
+        found.skip(where, reason, "what a split names is not there")
     twice = sum(len(parts) > 1 for parts in stated.values())
     found.counts["pictures that two parts of the split name, which is no split of them"] = twice
     pairs = pair(pictures, images, texts, root)
     found.counts["label files found by the name of their picture alone"] = pairs.by_name
-    for text, reason, kind in pairs.unclear:
-        found.skip(text.relative_to(root).as_posix(), reason, kind)
+    for unclear, reason, kind in pairs.unclear:
+        found.skip(unclear.relative_to(root).as_posix(), reason, kind)
     for picture in sorted(pairs.doubtful):
         found.skip(picture.relative_to(images).as_posix(), "a label file that could be its own could be another's")
     for picture in pictures:

@@ -169,7 +169,7 @@ def from_mapping(
     for the message; `place` gives the file and line of a key instead. `ignored` holds keys that are accepted and have
     no effect, which is logged with the reason.
     """
-    hints = typing.get_type_hints(kind)
+    hints, fields = typing.get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}
     given: dict[str, Any] = {}
     for key, value in values.items():
         at = place(str(key)) if place else where
@@ -179,7 +179,7 @@ def from_mapping(
         if key not in hints:
             raise UserError(f"{at}: unknown key '{key}'; {nearest(str(key), hints)}")
         given[key] = _checked(value, hints[key], f"{at}: {key}")
-        if why := _beyond(kind.__dataclass_fields__[key], given[key]):
+        if why := _beyond(fields[key], given[key]):
             raise UserError(f"{at}: {key} is {value}; it {why}")
     return kind(**given)
 

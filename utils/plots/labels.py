@@ -96,7 +96,7 @@ def _centres(axis: Axes, boxes: np.ndarray) -> None:
     bar = axis.figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02, aspect=30, anchor=(0.0, 0.5))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9, colors=style.MUTED, labelcolor=style.INK)
-    bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    bar.ax.locator_params("y", integer=True)
     axis.set_xlabel("x, part of the picture's width", fontsize=9, color=style.MUTED)
     axis.set_ylabel("y from the top, part of its height", fontsize=9, color=style.MUTED)
 

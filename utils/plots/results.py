@@ -136,5 +136,5 @@ def _finish(axis: Axes, table: dict[str, np.ndarray], marks: Sequence[float]) ->
         axis.axvline(mark, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label=text)
     end = max([float(table["epoch"].max()) + 1, *marks])
     axis.set_xlim(min(0.0, end - 1), end * 1.02 + 0.01)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params("x", integer=True)
     style.legend(axis, **({"loc": "upper right", "ncols": 2} if rates else {}))

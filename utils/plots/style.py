@@ -90,10 +90,11 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1, **optio
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    drawing = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.05)
+    drawing = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(drawing)
-    drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.05)
     axes = list(drawing.subplots(rows, columns, squeeze=False, **options).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
