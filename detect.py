@@ -152,9 +152,7 @@ def prepare_model(options: Options) -> Model:
     model.agnostic = options.agnostic_nms
     model.classes = [int(each) if each.isdecimal() else each for each in options.classes] or None
     model.check()
-    if options.half and model.device.type == "cpu":
-        LOGGER.warning("--half needs a GPU; computing in float32")
-    elif options.half:
+    if devices.half_precision(options.half, model.device):
         model.half()
     return model
 

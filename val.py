@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from utils.console.signals import begin_imports, end_imports
@@ -19,53 +16,34 @@ if __name__ == "__main__":
 import torch
 from torch import Tensor, nn
 
-from data.batch import Batch
 from data.datasets import DatasetConfig, load_dataset
-from data.index import Index, build_index
-from data.letterbox import undo
+from data.index import build_index
 from data.loader import ValLoader
 from data.store import image_size, open_store
 from models.load import load_detector
+from predict.batches import Predictions, evaluation_mode, ground_truth, predictions
 from predict.model import load_network
 from utils import config, plots
 from utils import device as devices
-from utils.boxes import clip_boxes, cxcywh_to_xyxy
 from utils.classes import check_classes
 from utils.config import option
 from utils.console import log
 from utils.errors import UserError
 from utils.files.folders import numbered
-from utils.memory import InParts, MemoryErrors
 from utils.metrics import Metrics, evaluate_boxes
 from utils.metrics.coco_json import CocoJson
 from utils.metrics.confusion import ConfusionMatrix
 from utils.metrics.speed import Speed
 from utils.metrics.table import table, write_csv
-from utils.nms import non_max_suppression
 from utils.observers import Pictures, TextLabels
 
-__all__ = ["Observer", "Predictions", "evaluate", "evaluation_mode", "load_detector", "predictions"]
+__all__ = ["Observer", "Predictions", "evaluate", "evaluation_mode", "ground_truth", "load_detector", "predictions"]
 LOGGER = logging.getLogger("anneal")
 REFUSED = {
     "--augment": "test-time augmentation is not implemented; an ensemble is: --weights a.pt b.pt",
     "--save-hybrid": "labels mixed with predictions would measure the labels; use --save-txt",
     "--dnn": "ONNX files are run by ONNX Runtime",
 }
-
-
-@dataclass
-class Predictions:
-    """What the network said of one batch. Lists hold one tensor a picture; boxes are corners in pixels.
-
-    letterboxed: (n, 6) x1, y1, x2, y2, score, class in pixels of `batch.images`. boxes: the same in the original
-    picture, clipped to it. targets: (m, 5) class, x1, y1, x2, y2 in the original. losses: (3,) terms, or None.
-    """
-
-    batch: Batch
-    letterboxed: list[Tensor]
-    boxes: list[Tensor]
-    targets: list[Tensor]
-    losses: Tensor | None
 
 
 Observer = Callable[[Predictions], None]
@@ -106,81 +84,6 @@ def evaluate(
     if criterion is not None and pairs:
         metrics.losses = (losses / len(pairs)).cpu()
     return metrics
-
-
-def predictions(
-    model: nn.Module,
-    loader: ValLoader,
-    *,
-    conf: float = 0.001,
-    iou: float = 0.6,
-    max_det: int = 300,
-    criterion: Callable | None = None,
-    dtype: torch.dtype | None = None,
-    single_class: bool = False,
-    speed: Speed | None = None,
-) -> Iterator[Predictions]:
-    """One `Predictions` a batch; arguments as for `evaluate`. The model is in evaluation mode until the end.
-
-    A batch for which memory does not suffice comes in parts. Raises UserError where one picture is too many.
-    """
-    device = next(model.parameters()).device
-    speed = speed if speed is not None else Speed(read=False)
-    dtype = dtype or torch.float32
-    in_parts = InParts("out of memory in validation", "give a smaller --imgsz")
-    nms = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": True, "agnostic": single_class}
-    with evaluation_mode(model):
-        clock = time.perf_counter()
-        for whole in log.progress(loader, desc="val", total=len(loader), unit="batch"):
-            places = whole.indices.tolist()
-            whole = whole.to(device, non_blocking=True)
-            speed.add("load", clock, device)
-            for batch, (found, losses) in in_parts(partial(_detect, model, criterion, dtype, nms, speed), whole):
-                if single_class:
-                    found = [torch.cat((rows[:, :5], torch.zeros_like(rows[:, 5:])), 1) for rows in found]
-                boxes = undo(found, batch.letterbox)
-                mine, places = places[: len(found)], places[len(found) :]
-                targets = [ground_truth(loader.index, i, single_class) for i in mine]
-                yield Predictions(batch, found, boxes, targets, losses)
-            clock = time.perf_counter()
-
-
-@torch.inference_mode()
-def _detect(
-    model: nn.Module, criterion: Callable | None, dtype: torch.dtype, nms: dict, speed: Speed, batch: Batch
-) -> tuple[list[Tensor], Tensor | None]:
-    """The boxes kept of each picture, (n, 6) in pixels of `batch.images`, and the loss terms (3,)."""
-    clock = time.perf_counter()
-    images = devices.normalised(batch.images, dtype)
-    with MemoryErrors(), devices.autocast(images.device, dtype):
-        decoded, heads = model(images)
-    losses = None if criterion is None else criterion(heads, batch.targets, batch.whole)[1]
-    clock = speed.add("inference", clock, images.device)
-    found = non_max_suppression(decoded, **nms)
-    speed.add("NMS", clock, images.device)
-    speed.pictures += len(found)
-    return found, losses
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switch to evaluation; afterwards every module is as it was, the deliberately frozen ones too."""
-    trained = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in trained:
-            module.training = True
-
-
-def ground_truth(index: Index, i: int, single_class: bool = False) -> Tensor:
-    """(m, 5) class, x1, y1, x2, y2 of picture `i`, in its own pixels, clipped to it as detections are."""
-    height, width = (int(side) for side in index.shapes[i])
-    labels = torch.tensor(index.labels[i], dtype=torch.float32).reshape(-1, 5)
-    corners = cxcywh_to_xyxy(labels[:, 1:]) * labels.new_tensor([width, height, width, height])
-    kind = torch.zeros_like(labels[:, :1]) if single_class else labels[:, :1]
-    return torch.cat((kind, clip_boxes(corners, height, width)), 1)
 
 
 @dataclass
@@ -257,7 +160,7 @@ def run(options: Options) -> Metrics:
         conf=0.25 if timing else options.conf_thres,
         iou=0.45 if timing else options.iou_thres,
         max_det=options.max_det,
-        dtype=_half(options, model),
+        dtype=devices.half_precision(options.half, next(model.parameters()).device),
         single_class=options.single_cls,
         observers=observers,
         speed=speed,
@@ -287,13 +190,6 @@ def _load_data(options: Options, state: dict, model: nn.Module) -> tuple[Dataset
     store = open_store(index, size, "none", next(model.parameters()).device, desc=part)
     shape = {"batch_size": options.batch_size, "size": size, "stride": model.max_stride}
     return dataset, ValLoader(index, store, workers=options.workers, rect=state.get("rect", True), **shape)
-
-
-def _half(options: Options, model: nn.Module) -> torch.dtype | None:
-    device = next(model.parameters()).device
-    if options.half and device.type == "cpu":
-        LOGGER.warning("--half needs a GPU; computing in float32")
-    return torch.float16 if options.half and device.type != "cpu" else None
 
 
 if __name__ == "__main__":

@@ -47,6 +47,13 @@ def select_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", index)
 
 
+def half_precision(asked: bool, device: torch.device) -> torch.dtype | None:
+    """float16 where `--half` asks for it and the device is no CPU, which is told; else None."""
+    if asked and device.type == "cpu":
+        LOGGER.warning("--half needs a GPU; computing in float32")
+    return torch.float16 if asked and device.type != "cpu" else None
+
+
 def select_dtype(name: str, device: torch.device) -> torch.dtype:
     """What forward and backward compute in: bf16 where the device has it, else fp16 on a GPU, fp32 on a CPU."""
     if name != "auto":
