@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.gpu.child import ROOT
 from utils.console.log import printable
 
-LAST = 600  # characters of a console that an error shows
+LAST = 200  # characters of a console that an error shows
 
 
 def trainer(words: Sequence[str], console: Path, cwd: Path | None = None) -> subprocess.Popen:

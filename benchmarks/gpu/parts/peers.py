@@ -36,7 +36,7 @@ def run(setting: Setting, findings: Findings) -> None:
     pictures, rates = setting.either(2048, 12), {name: [] for name in ("ours", *others)}
     begin = time.perf_counter()
     for turn in range(setting.either(2, 1)):
-        if turn and setting.seconds_left < time.perf_counter() - begin:
+        if turn and setting.seconds_left < 1.5 * (time.perf_counter() - begin):
             break
         for name, words in {"ours": ours(setting), **others}.items():
             folder = Path(f"{name}{turn}").resolve()

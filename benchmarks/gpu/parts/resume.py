@@ -27,8 +27,10 @@ def run(setting: Setting, findings: Findings) -> None:
     per_epoch = -(-len(training_index(setting)) // 16)
     whole, killed = (processes.trainer(words, folder(name) / CONSOLE, folder(name)) for name in ("whole", "killed"))
     try:
-        table = Path("killed") / RUN / "lr.csv"
-        processes.wait_until(killed, lambda: steps(table) > 1.5 * per_epoch, setting.seconds_left)
+        table, saved = (Path("killed") / RUN / name for name in ("lr.csv", "weights/last.pt"))
+        # the table is written before the checkpoint, which a machine with other work may not have begun to write
+        ready = lambda: saved.exists() and steps(table) > 1.5 * per_epoch  # noqa: E731
+        processes.wait_until(killed, ready, setting.seconds_left)
     finally:
         killed.kill()
     killed.wait()
