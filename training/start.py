@@ -142,7 +142,7 @@ def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shar
     session.folder = where
     _check_data(path, state, session, asked)
     session.restore(state)
-    if session.progress.finished and options.run.epochs > old["epochs"]:
+    if session.progress.finished and _is_extended(state, options, asked):
         session.progress.extended_at = session.progress.epoch
     session.progress.finished = False
     _rescale(state, session, old["batch_size"])
@@ -168,14 +168,18 @@ def _machine(state: dict[str, Any], asked: Options) -> tuple[torch.device, torch
 
 def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked: Options) -> None:
     done = state["epoch"]
-    extended = "epochs" in asked.given and options.run.epochs > done
-    if state["finished"] and not extended and (options.run.noplots or folder.has_pictures(folder.run_of(path))):
+    as_it_should_be = options.run.noplots or folder.has_pictures(folder.run_of(path))
+    if state["finished"] and not _is_extended(state, options, asked) and as_it_should_be:
         raise UserError(
             f"{path}: this run is finished ({counted(done, 'epoch')}); to extend it, add --epochs N with N over {done}"
         )
     begun = done + (state["batch"] > 0)
     if options.run.epochs < begun:
         raise UserError(f"--epochs {options.run.epochs}: the run has come to epoch {begun}; give {begun} or more")
+
+
+def _is_extended(state: dict[str, Any], options: Options, asked: Options) -> bool:
+    return "epochs" in asked.given and options.run.epochs > state["epoch"]
 
 
 def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Options) -> None:
