@@ -88,7 +88,7 @@ def _agreed(stated: list[Config], what: str) -> Config:
     first = stated[0]
     for other in stated[1:]:
         if None not in (first.names, other.names) and other.names != first.names:
-            raise UserError(f"{first.file} and {other.file} state different {what}; remove one, or name one as SRC")
+            raise UserError(f"{first.file} and {other.file} state different {what}; remove the wrong one")
     return next((one for one in stated if one.entries), first)
 
 
