@@ -179,6 +179,8 @@ def _summarise(
         print(f"skipped: {len(found.skipped)}")
         for reason, count in found.reasons.most_common():
             print(f"  {reason}: {count}".encode(errors="backslashreplace").decode())
+    if found.counts["boxes clipped to their picture"] * 2 > sum(len(picture.boxes) for picture in pictures):
+        print("warning: most boxes reach out of their pictures: are they corners where width and height are due?")
     shared = splits.shared_pictures(pictures)
     if shared:
         print(f"warning: identical pictures in two parts of the split, which flatters validation: {len(shared)}")

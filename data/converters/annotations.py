@@ -101,13 +101,14 @@ def _settle(source: Source, file: Path, claims: list[Claim]) -> list[Record]:
     kept = own or [record for record, by_path in claims if by_path]
     if not kept and len({record.picture for record, _ in claims}) == 1:
         kept = [record for record, _ in claims]  # paths that agree in their base name alone are several pictures
-        source.counts["pictures found by their base name alone"] += 1
     if len(kept) > 1 and any(record.stem for record in kept):  # each from a file for one picture
         named = [record for record in kept if record.stem and same_name(record.stem, file.name)]
         alike = len({tuple(box for _, box in record.items) for record in named}) == 1
         kept = named[:1] if alike else []
     elif len(kept) > 1:
         kept = [record for record in kept if record.items] or kept[:1]
+    by_name = kept and not any(by_path and record is kept[0] for record, by_path in claims)
+    source.counts["pictures found by their base name alone"] += bool(by_name)
     text, reason = f"{file.name} has an annotation already", "its picture has another annotation"
     if not kept:
         text, reason = f"{file.name} is claimed by several annotations", "its picture is claimed by several annotations"

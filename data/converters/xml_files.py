@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -41,6 +42,8 @@ def load_xml(file: Path, largest: int = LARGEST) -> ET.Element:
 
 
 def _parse(data: bytes) -> ET.Element:
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # which expat cannot read
+        data = re.sub(r"^<\?xml.*?\?>", "", data.decode("utf-32")).encode()
     try:
         return ET.fromstring(data, ET.XMLParser(target=_NoDoctype()))
     except (ValueError, LookupError) as error:
