@@ -28,8 +28,10 @@ def run(setting: Setting, findings: Findings) -> None:
     whole, killed = (processes.trainer(words, folder(name) / CONSOLE, folder(name)) for name in ("whole", "killed"))
     try:
         table, saved = (Path("killed") / RUN / name for name in ("lr.csv", "weights/last.pt"))
-        # the table is written before the checkpoint, which a machine with other work may not have begun to write
-        ready = lambda: saved.exists() and steps(table) > 1.5 * per_epoch  # noqa: E731
+
+        def ready() -> bool:  # the table is written before the checkpoint, which may be on its way yet
+            return saved.exists() and steps(table) > 1.5 * per_epoch
+
         processes.wait_until(killed, ready, setting.seconds_left)
     finally:
         killed.kill()
