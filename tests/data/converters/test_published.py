@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from random import Random
 from urllib.parse import quote
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +36,7 @@ SPELLINGS = {
 STEMS = ("x", "y", "z", "a b", "Bild é", "1", "x.1", "50%", "#7")
 FOLDERS = ("", "", "one", "two", "one/two", "train")
 LABELS = ("cat", "dog", "007", "Käse & <Brot>")
-CASES = int(os.environ.get("CONVERT_CASES", "150"))
+CASES = int(os.environ.get("CONVERT_CASES", "300"))  # CONVERT_CASES=2000 for a longer search
 
 
 @st.composite
@@ -125,8 +126,19 @@ def check(kind, spelling, shots, odd, removed, seed, root: Path) -> None:
         assert not lost, told
 
 
-@given(sets())
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
-def test_a_box_is_never_on_another_picture(case):
+def fresh(case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check(*case, Path(folder))
+
+
+@given(sets())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_a_box_is_never_on_another_picture(case):
+    fresh(case)
+
+
+@pytest.mark.slow
+@given(sets())
+@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
+def test_a_box_is_never_on_another_picture_in_many_sets(case):
+    fresh(case)
