@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.lists import Moved, read_lines
 from data.pictures import SUFFIXES
 from utils.errors import UserError
 
-MAX_LIST_BYTES = 512 << 20
 FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".psd")  # pictures, but not ours
 # what lies beside pictures and is none: labels, lists, descriptions, caches
 _COMPANIONS = ("", ".cache", ".csv", ".data", ".db", ".ini", ".json", ".md", ".names", ".npy", ".npz", ".txt", ".xml")
@@ -134,26 +134,25 @@ def _unreadable(error: OSError) -> None:
 
 
 def _listed(source: Path, root: Path, found: Found) -> Iterator[str]:
+    base = os.path.join(os.path.abspath(root), "")
+    moved = Moved(Path(base), source.parent.absolute())
     try:
-        if source.stat().st_size > MAX_LIST_BYTES:
-            raise UserError(f"{source}: over {MAX_LIST_BYTES:,} bytes, too large for a list; name a folder instead")
-        text = source.read_text("utf-8-sig", errors="surrogateescape")
+        for number, line in read_lines(source):
+            if "\0" in line:
+                found.skip(f"{source}:{number}: not a path, skipped; a list has one path a line")
+                continue
+            path = os.path.join(source.parent if line.startswith("./") else base, os.path.expanduser(line))
+            if ".." in Path(line).parts and not os.path.abspath(path).startswith(base):
+                told = f"'{line}' leads outside {root}; used, but check that it is meant"
+                found.messages.append(f"{source}:{number}: {told}")
+            if os.path.splitext(path)[1].lower() not in SUFFIXES + FOREIGN:
+                found.skip(f"{source}:{number}: '{line}' is no picture, skipped; known: {', '.join(SUFFIXES)}")
+                continue
+            here = path if os.path.isfile(path) else moved.find(line)
+            if here is None:
+                found.skip(f"{source}:{number}: no such file {path}, skipped; correct the list")
+            else:
+                yield here
     except OSError as error:
         _unreadable(error)
-    base = os.path.join(os.path.abspath(root), "")
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
-        if not line:
-            continue
-        if "\0" in line:
-            found.skip(f"{source}:{number}: not a path, skipped; a list has one path a line")
-            continue
-        path = os.path.join(source.parent if line.startswith("./") else base, os.path.expanduser(line))
-        if ".." in Path(line).parts and not os.path.abspath(path).startswith(base):
-            found.messages.append(f"{source}:{number}: '{line}' leads outside {root}; used, but check that it is meant")
-        if os.path.splitext(path)[1].lower() not in SUFFIXES + FOREIGN:
-            found.skip(f"{source}:{number}: '{line}' is no picture, skipped; known: {', '.join(SUFFIXES)}")
-        elif not os.path.isfile(path):
-            found.skip(f"{source}:{number}: no such file {path}, skipped; correct the list")
-        else:
-            yield path
+    found.messages += moved.told(source)

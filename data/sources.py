@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Any
 
+from data.lists import ELSEWHERE, SEPARATORS
 from utils.config.safe_yaml import place
 from utils.console.log import one_line
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
-_SEPARATORS = re.compile(r"[\\/]+")
-_ELSEWHERE = re.compile(r"[\\/~]|[A-Za-z]:[\\/]")  # the beginning of a whole path, of any system
 
 
 def find_root(file: Path, content: dict[Any, Any]) -> Path:
@@ -32,7 +30,7 @@ def find_root(file: Path, content: dict[Any, Any]) -> Path:
     holding = [root for root in roots if os.path.exists(root / first)]
     existing = [root for root in roots if os.path.exists(root)]
     if path and not holding and "sample" not in content:
-        beside = (file.parent / _SEPARATORS.split(path.rstrip("\\/"))[-1], file.parent)  # the same set, brought here
+        beside = (file.parent / SEPARATORS.split(path.rstrip("\\/"))[-1], file.parent)  # the same set, brought here
         here = next((absolute(base) for base in beside if _holds(base, content)), None)
         if here is not None:
             what = "holds no such pictures" if existing else "does not exist"
@@ -85,8 +83,8 @@ def _brought_here(root: Path, file: Path, entry: str) -> Path | None:
 
     An end that is only `images` says too little.
     """
-    parts = [part for part in _SEPARATORS.split(entry) if part not in ("", ".", "..")]
-    if not _ELSEWHERE.match(entry) and parts[:1] not in ([root.name], [file.parent.name]):
+    parts = [part for part in SEPARATORS.split(entry) if part not in ("", ".", "..")]
+    if not ELSEWHERE.match(entry) and parts[:1] not in ([root.name], [file.parent.name]):
         return None
     ends = [Path(*parts[k:]) for k in range(1, len(parts))]
     candidates = (base / end for end in ends if end.name != "images" or end.parent.name for base in (root, file.parent))

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.datasets import load_dataset
+from data.files import find_pictures
+from tests.data.pictures import write_picture
 from utils.errors import UserError
 
 
@@ -125,3 +127,29 @@ def test_two_classes_of_one_name_are_said(mine: Path, caplog) -> None:
 
 def test_an_empty_nc_is_none(mine: Path) -> None:
     assert load_dataset(write(mine, "images/train", "images/val", "nc:\n")).classes == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("", 0), ("./", 0), ("images\\", 0), ("/content/darknet/data/", 1), ("C:\\sets\\mine\\", 1), ("data/", 1)],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_another_machine(mine: Path, start: str, said: int, encoding: str) -> None:
+    """One beginning of the paths stands for one folder here."""
+    inside = "" if start == "images\\" else "images\\" if "\\" in start else "images/"
+    for name in ("a", "b"):
+        write_picture(mine / f"images/train/{name}.jpg")
+    ends = [f"train/{name}.jpg".replace("/", "\\" if "\\" in start else "/") for name in ("a", "b", "gone")]
+    (mine / "list.txt").write_text("".join(f'"{start}{inside}{end}"\r\n' for end in ends), encoding=encoding)
+    found = find_pictures([mine / "list.txt"], mine)
+    assert found.files == [str(mine / f"images/train/{name}.jpg") for name in ("a", "b")]
+    assert found.skipped == 1
+    assert sum("not here as written" in message for message in found.messages) == said
+
+
+def test_a_misspelt_path_in_a_list_finds_no_other_picture(mine: Path) -> None:
+    write_picture(mine / "a.jpg")
+    (mine / "list.txt").write_text("trian/a.jpg\nimages/trian/a.jpg\n../other/a.jpg\n")
+    found = find_pictures([mine / "list.txt"], mine)
+    assert not found.files
+    assert found.skipped == 3
