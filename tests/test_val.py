@@ -17,6 +17,7 @@ from data.index import build_index
 from data.loader import ValLoader
 from data.store import ImageStore
 from models import layout
+from models.load import load_ensemble
 from models.loss import DetectionLoss, LossGains
 from tests.golden import fill
 from utils import checkpoint
@@ -236,7 +237,7 @@ def test_an_ensemble_pools_the_boxes_of_its_members(dataset, tmp_path):
     one, two = weights_of(tmp_path / "a.pt"), weights_of(tmp_path / "b.pt")
     single = val.load_detector(one)
     assert not single.training
-    pair, _ = val.load_ensemble([one, two])
+    pair, _ = load_ensemble([one, two])
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(pair(images)[0], torch.cat((single(images)[0],) * 2, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,9 @@ SETTINGS = {
     ),
 }
 SHAPES = [(96, 96, 96), (64, 128, 128)]
+exact_opencv = pytest.mark.skipif(
+    int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV before 5 rounds places to a 32nd of a pixel"
+)
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
@@ -44,6 +48,7 @@ def test_a_batch_is_its_pictures_one_by_one(name, device):
         assert np.array_equal(rows, mine)
 
 
+@exact_opencv
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -74,6 +79,7 @@ def test_every_pixel_is_that_of_the_slow_renderer(name):
         assert (np.abs(image.transpose(1, 2, 0) - expected).max(-1) > 1.01).sum() <= 1
 
 
+@exact_opencv
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_rough_pictures_differ_by_the_coordinates_rounding_alone(device):
     """Pixels of noise, up to 255 levels apart: 1/1000 of a pixel is a quarter of a level."""
