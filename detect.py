@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -114,7 +114,7 @@ def follow(
             return
 
 
-def read(origins: Sequence[Origin], options: Options, model: Model) -> Iterator[Item]:
+def read(origins: Sequence[Origin], options: Options, model: Model) -> Generator[Item]:
     """The frames of pictures and videos, prepared ahead, with a bar."""
     origins = [films.facts(origin) if origin.kind == "video" else origin for origin in origins]
     counts = [-(-origin.frames // options.vid_stride) if origin.frames else None for origin in origins]
@@ -128,7 +128,7 @@ def read(origins: Sequence[Origin], options: Options, model: Model) -> Iterator[
             bar.update(isinstance(item, Frame))
 
 
-def watch(origins: Sequence[Origin], options: Options, model: Model, tally: Tally) -> Iterator[Item]:
+def watch(origins: Sequence[Origin], options: Options, model: Model, tally: Tally) -> Generator[Item]:
     """The newest frame of each stream, until all have ended."""
     streams = [Stream(origin) for origin in origins]
     try:

@@ -52,7 +52,7 @@ class Index:
 
     files: tuple[str, ...]  # absolute
     shapes: np.ndarray  # (N, 2) int32: height, width in pixels after EXIF rotation
-    labels: Sequence[np.ndarray]  # N arrays (k, 5) float32
+    labels: LabelRows  # N arrays (k, 5) float32
     report: IndexReport
     fingerprint: str  # of names within the sources, contents and labels: the same wherever sources and YAML lie
 

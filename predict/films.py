@@ -110,7 +110,9 @@ class Film:
         self.path, self.rate = path, rate
         self.size: tuple[int, int] | None = None
         self.last = -1
-        self._av, self._out, self._stream = pyav(), None, None
+        self._av = pyav()
+        self._out: Any = None
+        self._stream: Any = None
 
     def write(self, picture: np.ndarray, time: float) -> None:
         """Add a frame (h, w, 3) uint8 RGB. Raises OSError where it cannot be written."""
@@ -144,7 +146,7 @@ class Film:
         self.size = (height, width)
         if self._av is None:
             LOGGER.info(f"{self.path}: written by OpenCV as MPEG-4, which browsers do not play; {REMEDY}")
-            self._out = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, (width, height))
+            self._out = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, (width, height))
             if not self._out.isOpened():
                 raise OSError(f"{self.path}: cannot be written as a video")
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 
@@ -24,7 +24,7 @@ Item = Frame | Unreadable | Origin  # an origin: it is finished
 
 def read_files(
     origins: Sequence[Origin], model: Model, size: int | tuple[int, int] | None, stride: int, ahead: int
-) -> Iterator[Item]:
+) -> Generator[Item]:
     """The frames of pictures and videos, prepared; faults in their place; and each origin when it is finished."""
     queue: Queue[Future | Item | None] = Queue(ahead)
     stopped = threading.Event()

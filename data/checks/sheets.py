@@ -61,8 +61,9 @@ def _sheet(entries: Sequence[tuple[str, np.ndarray, str]], names: Sequence[str],
     images, boxes = np.empty((len(entries), 3, CELL, CELL), np.uint8), []
     for image, (file, rows, _) in zip(images, entries, strict=True):
         picture = decode(file)
-        small = resized(picture, *fitted(*picture.shape[:2], CELL))
-        moved = letterbox_labels(rows, small.shape[:2], letterbox(small, picture.shape[:2], image), CELL, CELL)
+        height, width = picture.shape[:2]
+        small = resized(picture, *fitted(height, width, CELL))
+        moved = letterbox_labels(rows, small.shape[:2], letterbox(small, (height, width), image), CELL, CELL)
         corners = CELL * np.concatenate((moved[:, 1:3] - moved[:, 3:] / 2, moved[:, 1:3] + moved[:, 3:] / 2), 1)
         boxes.append(np.concatenate((corners, moved[:, :1]), 1))
     plots.pictures(images, boxes, names, out, titles=[title for *_, title in entries])
