@@ -173,7 +173,7 @@ def _validation(options: Options, facts: exporters.Metadata, state: dict[str, An
     check_classes(facts.names, dataset.names, dataset.file)
     if not facts.dynamic and facts.size[0] != facts.size[1]:
         raise UserError("--compare takes files of one side, or --dynamic ones; give --imgsz one number")
-    index = build_index(dataset.val, dataset.classes, root=dataset.root, desc="val")
+    index = build_index(dataset.val, dataset.classes, root=dataset.root, poses=dataset.poses, desc="val")
     store, size = ImageStore(index, max(facts.size), "auto", desc="val"), max(facts.size)
     return ValLoader(index, store, batch_size=facts.batch, size=size, stride=facts.stride, rect=facts.dynamic)
 

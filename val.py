@@ -186,7 +186,8 @@ def _load_data(options: Options, state: dict, model: nn.Module) -> tuple[Dataset
         raise UserError(f"{dataset.file}: has no '{part}:'; add it, or choose another --task")
     size = image_size(options.imgsz or state.get("imgsz") or 640, model.max_stride)
     given = {"single_class": options.single_cls, "allow_background": options.allow_background or part != options.task}
-    index = build_index(sources, dataset.classes, root=dataset.root, desc=part, **given)
+    common = {"root": dataset.root, "poses": dataset.poses, "desc": part}
+    index = build_index(sources, dataset.classes, **common, **given)
     store = open_store(index, size, "none", next(model.parameters()).device, desc=part)
     shape = {"batch_size": options.batch_size, "size": size, "stride": model.max_stride}
     return dataset, ValLoader(index, store, workers=options.workers, rect=state.get("rect", True), **shape)

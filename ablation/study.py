@@ -75,7 +75,7 @@ class Study:
         seen = {}
         for part, sources in (("train", dataset.train), ("val", dataset.val)):
             common = self.definition.common
-            options = {"single_class": bool(common.get("single_cls"))}
+            options = {"single_class": bool(common.get("single_cls")), "poses": dataset.poses}
             options["allow_background"] = bool(common.get("allow_background"))
             index = build_index(sources, dataset.classes, root=dataset.root, desc=part, **options)
             seen[part] = {"pictures": len(index), "fingerprint": index.fingerprint}

@@ -17,7 +17,7 @@ import numpy as np
 from utils.files.atomic import atomic_file
 
 LOGGER = logging.getLogger("anneal")
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from data.checks import sheets
 from data.checks.labels import MEDIUM, SMALL, Suspects, sizes, suspects
 from data.checks.pictures import Duplicates, Partners, duplicates, partners
 from data.datasets import DatasetConfig, load_dataset
+from data.files import label_candidates, label_file
 from data.index import Index, build_index
 from data.report import counted
 from utils import config, plots
@@ -72,7 +73,9 @@ def check(options: Options) -> None:
         _own_folder(Path(options.out))
     LOGGER.info(f"{data.file}: {counted(data.classes, 'class', 'classes')}, pictures in {data.root}")
     parts = _index(data, options.workers)
-    found = [suspects(part, index, data.names, options.imgsz, options.worst) for part, index in parts.items()]
+    found = [
+        suspects(part, index, data.names, options.imgsz, options.worst, data.poses) for part, index in parts.items()
+    ]
     kinds = _joined(found, options.worst)
     folder = _own_folder(Path(options.out)) if options.out else numbered("runs", "check")
     log.setup(folder / "check.txt")
@@ -106,7 +109,12 @@ def _index(data: DatasetConfig, workers: int) -> dict[str, Index]:
     for part in ("train", "val", "test"):
         sources = getattr(data, part)
         if sources and all(source.exists() for source in sources):  # a test part may be missing, which was said
-            parts[part] = build_index(sources, data.classes, root=data.root, workers=workers, desc=part)
+            common = {"root": data.root, "poses": data.poses, "workers": workers}
+            parts[part] = build_index(sources, data.classes, desc=part, **common)
+            if all(label_file(file) is None for file in parts[part].files):
+                LOGGER.warning(
+                    f"{part}: no label file; looked for {' and '.join(label_candidates(parts[part].files[0]))}"
+                )
     return parts
 
 

@@ -40,6 +40,7 @@ class DatasetConfig:
     val: tuple[Path, ...]
     test: tuple[Path, ...]  # may be empty, and unlike the other two need not exist yet
     sample: bool  # the pictures are the built-in sample
+    poses: bool = False  # key points follow the box in a label row (`kpt_shape`)
 
     @property
     def classes(self) -> int:
@@ -70,7 +71,7 @@ def load_dataset(data: str | Path, render_sample: bool = True) -> DatasetConfig:
         LOGGER.warning("%s holds the built-in sample of drawn faces, not photographs.", _short(root))
     train, val = (find_sources(file, content, key, root, must_exist=True) for key in ("train", "val"))
     test = find_sources(file, content, "test", root, must_exist=False) if content.get("test") else ()
-    return DatasetConfig(file, root, names, train, val, test, is_sample(root))
+    return DatasetConfig(file, root, names, train, val, test, is_sample(root), bool(content.get("kpt_shape")))
 
 
 def _find(data: str | Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".
 # what lies beside pictures and is none: labels, lists, descriptions, caches
 _COMPANIONS = ("", ".cache", ".csv", ".data", ".db", ".ini", ".json", ".md", ".names", ".npy", ".npz", ".txt", ".xml")
 _COMPANIONS += (".yaml", ".yml")
+_NO_LABELS = ("classes.txt", "labels.txt", "notes.txt", "readme.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
 _IMAGES, _LABELS = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
 
 
@@ -69,6 +70,7 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
         found.files += ordered
         found.names += [f"{number}/{name}" for name in _within(source, ordered)]
     _tell_shared(found)
+    _tell_unused(found)
     _tell_kinds(found, foreign, unknown)
     return found
 
@@ -82,6 +84,30 @@ def _tell_shared(found: Found) -> None:
         pairs = "1 picture has" if len(shared) == 1 else f"{len(shared):,} pictures have"
         one, two = shared[0]
         found.messages.append(f"{pairs} the label file of another: {one} and {os.path.basename(two)}; rename one")
+
+
+def _tell_unused(found: Found) -> None:
+    """Label files that are named a little otherwise than their pictures would be lost without a word."""
+    unused = unused_labels(found.files)
+    if unused:
+        what = "1 label file is" if len(unused) == 1 else f"{len(unused):,} label files are"
+        found.messages.append(f"{what} of no picture, such as {unused[0]}; name it as its picture, or remove it")
+
+
+def unused_labels(files: Iterable[str]) -> list[str]:
+    """Label files in the folders of these pictures, or in `labels` for them, that are of no picture there."""
+    unused: dict[str, None] = {}
+    used: set[str] = set()
+    for folder in sorted({os.path.dirname(file) for file in files}):
+        pictures = (os.path.splitext(name) for name in os.listdir(folder))
+        known = {stem for stem, suffix in pictures if suffix.lower() in SUFFIXES + FOREIGN}
+        for place in {os.path.dirname(path) for path in label_candidates(os.path.join(folder, "x"))}:
+            for name in sorted(os.listdir(place)) if os.path.isdir(place) else ():
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() == ".txt" and not name.startswith(".") and name.lower() not in _NO_LABELS:
+                    of_one = suffix == ".txt" and stem in known
+                    (used.add if of_one else unused.setdefault)(os.path.join(place, name))
+    return [path for path in unused if path not in used]
 
 
 def _tell_kinds(found: Found, foreign: Mapping[str, list[str]], unknown: Mapping[str, int]) -> None:

@@ -8,9 +8,10 @@ import os
 import stat
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from data import cache as disk
 from data.files import find_pictures, label_candidates
 from data.jpeg import lacks_end
 from data.labels import MAX_BYTES as LABEL_BYTES
-from data.labels import parse_labels
+from data.labels import Parsed, parse_labels
 from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
 from data.report import IndexReport
 from utils.console.log import one_line, progress
@@ -68,6 +69,7 @@ def build_index(
     cache: bool = True,
     single_class: bool = False,
     allow_background: bool = True,
+    poses: bool = False,
     workers: int = 8,
     desc: str = "",
 ) -> Index:
@@ -76,15 +78,17 @@ def build_index(
     Broken pictures and rows are left out, reported in `report.messages` and, the first ten, in the log; no file of
     the user's is changed. With `cache` one file beside the first source keeps what was found; only files whose size
     or time changed are read again. UserError where a source is missing, no picture is usable, or, unless
-    `allow_background`, no picture has a label file.
+    `allow_background`, no picture has a label file. With `poses` label rows have key points behind the box.
     """
     found = find_pictures([Path(source) for source in sources], root)
     files = found.files
     names = _relative(files, os.path.abspath(root))
-    key = f"{classes} {single_class}"
+    key = f"{classes} {single_class}" + (" poses" if poses else "")
     place = disk.cache_path(sources)
     known, old = disk.load(place, key) if cache and files else ({}, disk.Records.of([]))
-    reader = _Reader(files, names, known, old, classes, single_class)
+    reader = _Reader(
+        files, names, known, old, partial(parse_labels, classes=classes, single_class=single_class, poses=poses)
+    )
     records = reader.run(workers, desc)
     if cache and files and (reader.read or len(known) != len(files)):
         disk.save(place, key, names, records)
@@ -136,11 +140,10 @@ class _Reader:
         names: list[str],
         known: dict[str, int],
         old: disk.Records,
-        classes: int,
-        single_class: bool,
+        parse: Callable[[bytes], Parsed],
     ) -> None:
         self.files, self.names, self.known, self.old = files, names, known, old
-        self.classes, self.single_class = classes, single_class
+        self.parse = parse
         self.read = 0
 
     def run(self, workers: int, desc: str) -> disk.Records:
@@ -197,7 +200,7 @@ class _Reader:
             note = (0, f"cannot be read ({error.strerror}), ignored; check its permissions")
             state = (*state[:2], *_NONE, state[4])
             return disk.Record(state, shape, np.zeros((0, 5), np.float32), (1, 0, 0, 0, 0), [note])
-        found = parse_labels(data, self.classes, self.single_class)
+        found = self.parse(data)
         counts = (found.skipped, found.unknown, found.polygons, found.clipped, found.duplicates)
         return disk.Record(state, shape, found.rows, counts, found.notes)
 

@@ -32,14 +32,14 @@ class Parsed:
     overhang: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parsed:
+def parse_labels(data: bytes, classes: int, single_class: bool = False, poses: bool = False) -> Parsed:
     """Rows of a label file. Bad ones are left out with a note; nothing is raised.
 
     Text is ASCII or what extends it, or UTF-16 with its mark. A row is `class cx cy w h`, or
     `class x1 y1 x2 y2 x3 y3 ...`, a polygon or a turned box, which becomes the upright box around it.
     `class cx cy w h score [track]`, as detectors write it, is the box, with a note. Coordinates are in [0, 1]. What
     leaves the picture is clipped; a repeated row is dropped. With `single_class` every class becomes 0 and none is
-    unknown.
+    unknown; with `poses` key points follow the box in a row.
     """
     parsed = Parsed(np.zeros((0, 5), np.float32))
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -49,7 +49,7 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
         parsed.skipped = 1
         parsed.notes.append((0, f"{reason}, ignored; labels are lines of 'class cx cy w h'"))
         return parsed
-    table, lines, boxed = _numbers(data.removeprefix(b"\xef\xbb\xbf"), parsed)
+    table, lines, boxed = _numbers(data.removeprefix(b"\xef\xbb\xbf"), poses, parsed)
     if not len(table):
         return parsed
     faults = _faults(table, boxed, classes, single_class)
@@ -69,7 +69,7 @@ def parse_labels(data: bytes, classes: int, single_class: bool = False) -> Parse
     return parsed
 
 
-def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _numbers(data: bytes, poses: bool, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The readable rows, (k, 5) float64; their line numbers (k,); and which were polygons (k,)."""
     table: list[list[float]] = []
     lines: list[int] = []
@@ -84,6 +84,8 @@ def _numbers(data: bytes, parsed: Parsed) -> tuple[np.ndarray, np.ndarray, np.nd
             parsed.skipped += 1
             parsed.notes.append((number, "not numbers, skipped; write 'class cx cy w h' with spaces between"))
             continue
+        if poses:
+            values = values[:5]
         if _is_detection(values):
             reading = "as a box with a score" + (" and a track, not as three corners" if len(values) == 7 else "")
             parsed.notes.append((number, f"{len(values)} columns read {reading}; write 'class cx cy w h'"))
@@ -115,7 +117,7 @@ def _is_detection(values: list[float]) -> bool:
     """Whether 6 or 7 columns can be a box, its score and the number of its track. A third corner is seldom whole."""
     if len(values) not in (6, 7) or not all(0 <= value <= 1 for value in values[1:6]) or 0 in values[3:5]:
         return False
-    return len(values) == 6 or (values[6] >= 0 and values[6] == np.floor(values[6]))
+    return len(values) == 6 or (values[6] >= -1 and values[6] == np.floor(values[6]))
 
 
 def _box(x: list[float], y: list[float]) -> list[float]:

@@ -77,6 +77,7 @@ def load_data(
     dataset = load_dataset(run.data, render_sample)
     run.data = str(dataset.file)  # a resume may come from another folder
     common = {"root": dataset.root, "single_class": run.single_cls, "allow_background": run.allow_background}
+    common["poses"] = dataset.poses
     train_index = once(build_index, dataset.train, dataset.classes, desc="train", **common)
     val_index = once(build_index, dataset.val, dataset.classes, desc="val", **common)
     if run.batch_size > len(train_index):

@@ -61,7 +61,9 @@ def sizes(index: Index) -> np.ndarray:
     return np.digitize(np.concatenate(areas or [np.zeros(0)]), (SMALL, MEDIUM))
 
 
-def suspects(part: str, index: Index, names: Sequence[str], size: int, keep: int) -> list[Suspects]:
+def suspects(
+    part: str, index: Index, names: Sequence[str], size: int, keep: int, poses: bool = False
+) -> list[Suspects]:
     """Of each kind the `keep` worst rows of a part of the split; `size` is the training size in pixels."""
     kinds = [
         Suspects(f"under {TINY:g} px on a side at {size} px, which training drops"),
@@ -76,7 +78,7 @@ def suspects(part: str, index: Index, names: Sequence[str], size: int, keep: int
         if path is None:
             continue
         with open(path, "rb") as file:
-            found = parse_labels(file.read(MAX_BYTES + 1), len(names))
+            found = parse_labels(file.read(MAX_BYTES + 1), len(names), poses=poses)
         if not len(found.rows):
             continue
         h, w = (float(side) for side in index.shapes[i])

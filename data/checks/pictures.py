@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.checks.labels import iou
-from data.files import FOREIGN, label_candidates
+from data.files import unused_labels
 from data.index import Index
-from data.pictures import SUFFIXES
 from utils.console.log import progress
 
-NO_LABELS = {"classes.txt", "labels.txt", "obj.names", "notes.txt", "readme.txt", "train.txt", "val.txt", "test.txt"}
 AGREEING = 0.5  # IoU from which on two boxes drawn by hand mark one object
 
 
@@ -82,16 +80,5 @@ def partners(parts: Mapping[str, Index]) -> Partners:
     for file in sorted(files):
         stems[os.path.splitext(file)[0]].append(file)
     found.shared.extend(tuple(group) for group in stems.values() if len(group) > 1)
-    unused: dict[str, None] = {}
-    taken: set[str] = set()
-    for folder in sorted({os.path.dirname(file) for file in files}):
-        pictures = {os.path.splitext(name) for name in os.listdir(folder)}
-        known = {stem for stem, suffix in pictures if suffix.lower() in SUFFIXES + FOREIGN}
-        for place in {os.path.dirname(path) for path in label_candidates(os.path.join(folder, "x"))}:
-            for name in sorted(os.listdir(place)) if os.path.isdir(place) else ():
-                path = os.path.join(place, name)
-                if not name.lower().endswith(".txt") or name.startswith(".") or name.lower() in NO_LABELS:
-                    continue
-                (taken.add if name[:-4] in known and name.endswith(".txt") else unused.setdefault)(path)
-    found.unused.extend(path for path in unused if path not in taken)
+    found.unused.extend(unused_labels(files))
     return found

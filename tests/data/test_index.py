@@ -222,3 +222,29 @@ def test_paths_that_are_no_text(tmp_path, caplog):
         index = build(images, root=tmp_path)
         assert index.report.messages[0].encode().endswith(b"empty file; restore the picture or remove it")
     assert cache_path([images]).is_file()
+
+
+@pytest.mark.parametrize("name", ["A.txt", "a.jpg.txt", "a.TXT", "b.txt"])
+def test_label_files_of_no_picture_are_said(tmp_path, name):
+    images = write_dataset(tmp_path, {"a": None, "c": BOX, "d": BOX})
+    (tmp_path / "labels/train" / name).write_text(BOX)
+    (tmp_path / "labels/train/classes.txt").write_text("a\n")
+    messages = build(images, root=tmp_path).report.messages
+    place = tmp_path / "labels/train" / name
+    assert messages == [f"1 label file is of no picture, such as {place}; name it as its picture, or remove it"]
+
+
+def test_pictures_of_one_name_are_said_once(tmp_path):
+    images = write_dataset(tmp_path, dict.fromkeys("abc", BOX))
+    for name in "ab":
+        write_picture(images / f"{name}.png", pattern())
+    write_picture(images / "free.png", pattern())
+    write_picture(images / "free.jpg", pattern())
+    told = build(images, root=tmp_path).report.messages
+    assert told == [f"2 pictures have the label file of another: {images}/a.jpg and a.png; rename one"]
+
+
+def test_poses_are_boxes_with_more_behind(tmp_path):
+    images = write_dataset(tmp_path, {"a": "0 0.5 0.5 0.2 0.2" + " 0.1 0.1" * 4 + "\n"})
+    assert build(images, root=tmp_path, poses=True).labels[0].tolist() == np.float32([[0, 0.5, 0.5, 0.2, 0.2]]).tolist()
+    assert build(images, root=tmp_path).report.polygons == 1  # and the cache tells the two apart

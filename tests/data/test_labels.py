@@ -217,3 +217,18 @@ def test_however_the_numbers_are_written_they_are_the_same(numbers, writing, enc
     assert not parsed.notes
     assert parsed.skipped == parsed.polygons == parsed.clipped == 0
     assert len(parsed.lines) == len(parsed.overhang) == len(rows)
+
+
+@pytest.mark.parametrize("row", ["0 .5 .5 .2 .2" + " .1 .1" * 4, "0 .5 .5 .2 .2" + " .1 .9 2" * 17, "0 .5 .5 .2 .2 .3"])
+def test_key_points_behind_a_box_are_passed_over(row):
+    parsed = parse_labels(row.encode(), 1, poses=True)
+    np.testing.assert_array_equal(parsed.rows, np.float32([[0, 0.5, 0.5, 0.2, 0.2]]))
+    assert not parsed.notes
+    assert not parsed.polygons
+
+
+@pytest.mark.parametrize("track", ["-1", "0", "7", "12.0"])
+def test_a_score_and_a_track_are_no_third_corner(track):
+    parsed = parse_labels(f"0 .5 .5 .2 .2 .9 {track}".encode(), 1)
+    np.testing.assert_array_equal(parsed.rows, np.float32([[0, 0.5, 0.5, 0.2, 0.2]]))
+    assert "as a box with a score and a track, not as three corners" in parsed.notes[0][1]
