@@ -150,6 +150,8 @@ def _why_nothing(found: Source, pictures: list[Picture]) -> str:
     reasons = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.most_common(5))
     first = f"; the first: {found.skipped[0]}" if found.skipped else ""
     what = "no usable picture" if not pictures else "no usable box"
+    if not pictures and found.reasons["its picture is missing"]:
+        first += "; --images DIR names the folder of the pictures"
     return f"{found.layout}: no annotation names a class of a box that can be used, {what} is left: {reasons}{first}"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
+from data.converters import run_lengths
 from data.converters.categories import Categories, ident
 from data.converters.json_files import HEAD, files_below, head, load_json, text_of
 from data.converters.shapes import around, number, numbers, size_of
@@ -34,7 +35,18 @@ def _is_coco(file: Path) -> bool:
     text = head(file)
     if len(text) < HEAD:  # the whole file: of its keys one at least that no other tool's file has
         return all(f'"{key}"' in text for key in KEYS) or bool(_BEGINS.match(text) and _LISTS.search(text))
-    return bool(_BEGINS.match(text)) or all(f'"{key}"' in text for key in KEYS)
+    if _BEGINS.match(text) or all(f'"{key}"' in text for key in KEYS):
+        return True
+    return text.lstrip().startswith("{") and _names_all(file)
+
+
+def _names_all(file: Path) -> bool:
+    """Whether a large file has all keys of COCO's, wherever they stand."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return False
+    return all(f'"{key}"'.encode() in data for key in (*KEYS, "image_id", "category_id"))
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -91,7 +103,8 @@ def _all_records(
         folders = _folders(file, root, split)
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         if len(entries) < len(content["images"]):
-            found.skip(file.name, f"{len(content['images']) - len(entries)} images that are no objects")
+            number_of = len(content["images"]) - len(entries)
+            found.skip(file.name, f"entries of images that are no objects: {number_of}", "an image that is no object")
         shared = _shared_names(file, entries)
         for entry in entries:
             where = f"{file.name}: image {text_of(entry.get('id')) or entry.get('id')}"
@@ -177,7 +190,7 @@ def _box(item: dict[str, Any], categories: Categories) -> Box | str:
     values = numbers(given) if isinstance(given, list | tuple) and len(given) == 4 else None
     if label is None or (values is None and given not in (None, [])):
         return "it lacks a class or a corner"
-    if values is None:
+    if values is None or not any(values):
         corners = outline(item.get("segmentation"))
         return Box(label, corners) if corners else "it lacks a class or a corner: neither bbox nor segmentation"
     x, y, width, height = values
@@ -187,7 +200,7 @@ def _box(item: dict[str, Any], categories: Categories) -> Box | str:
 def outline(segmentation: Any) -> tuple[float, ...] | None:
     """The box around polygons [[x, y, x, y, ...], ...] or run lengths (RLE); None where it is neither."""
     if isinstance(segmentation, dict):
-        return _run_lengths(segmentation)
+        return run_lengths.box_of(segmentation)
     if not isinstance(segmentation, list):
         return None
     rings = segmentation if segmentation and isinstance(segmentation[0], list) else [segmentation]
@@ -198,20 +211,3 @@ def outline(segmentation: Any) -> tuple[float, ...] | None:
             return None
         points += list(zip(values[::2], values[1::2], strict=True))
     return around(points)
-
-
-def _run_lengths(mask: dict[str, Any]) -> tuple[float, ...] | None:
-    """The box around a mask in run lengths, column by column."""
-    from pycocotools import mask as masks  # an extension module that few sets need
-
-    try:
-        height, width = (int(side) for side in mask["size"])
-        counts = mask["counts"]
-        if isinstance(counts, list):
-            coded = masks.frPyObjects({"size": [height, width], "counts": [int(n) for n in counts]}, height, width)
-        else:
-            coded = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
-        x, y, w, h = (float(v) for v in masks.toBbox(coded))
-    except Exception:  # a C parser of text out of a file
-        return None
-    return (x, y, x + w, y + h) if w > 0 and h > 0 else None

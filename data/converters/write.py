@@ -15,6 +15,8 @@ from data.converters.splits import counted
 from utils.console.log import progress
 from utils.errors import UserError
 
+LONGEST = 200  # bytes of a name; most file systems allow 255, of which a number and the suffix have the rest
+
 
 def write(target: Path, pictures: Sequence[Picture], names: Sequence[str], comment: str) -> None:
     """Write `target` into a temporary folder beside it, then rename that over an empty folder or a drawn sample.
@@ -58,6 +60,8 @@ def _free_stem(picture: Picture, taken: dict[str, dict[str, str]]) -> str:
     `taken`: the pictures that have a name already, by part. One name in two parts is as the set was published.
     """
     stem = "_".join(PurePosixPath(picture.name).with_suffix("").parts)
+    if len(stem.encode("utf-8", "surrogateescape")) > LONGEST:  # the end tells the file, the number the rest
+        stem = stem.encode("utf-8", "surrogateescape")[-LONGEST:].decode("utf-8", "ignore")
     free, number = stem, 2
     while (others := taken[free.casefold()]) and (picture.split in others or set(others.values()) != {picture.name}):
         free, number = f"{stem}_{number}", number + 1
