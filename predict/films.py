@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -29,21 +30,47 @@ def pyav() -> Any | None:
 
 
 def facts(origin: Origin) -> Origin:
-    """The same origin with the rate and number of frames that its file states. Raises Unreadable."""
-    video = cv2.VideoCapture(origin.file)
+    """The same origin with the rate and number of frames that its file states; where it states none, without."""
+    if not os.path.isfile(origin.file):  # a pipe, say, which nobody may ever write to
+        return replace(origin, rate=30.0)
+    rate, count = _facts_av(origin.file) if pyav() else _facts_cv(origin.file)
+    return replace(origin, rate=rate if 0 < rate < 1000 else 30.0, frames=int(count) if 0 < count < 1e9 else None)
+
+
+def _facts_av(file: str) -> tuple[float, float]:
+    av = pyav()
     try:
-        rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
-        known = rate if 0 < rate < 1000 else 30.0
-        return replace(origin, rate=known, frames=int(count) if 0 < count < 1e9 else None)
+        with av.open(file) as container:
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+            return rate, stream.frames or rate * (_duration(container, stream) or 0)
+    except (av.error.FFmpegError, IndexError, ValueError, OSError):
+        return 0, 0  # what is wrong is told when it is read
+
+
+def _facts_cv(file: str) -> tuple[float, float]:
+    video = cv2.VideoCapture(file)
+    try:
+        return video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
     finally:
         video.release()
+
+
+def _duration(container: Any, stream: Any) -> float | None:
+    """Seconds that the file says the pictures last; a sound track may be longer."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else None
 
 
 def read(origin: Origin, stride: int = 1) -> Iterator[Frame]:
     """Every `stride`-th frame, with its number and time in seconds.
 
-    Raises Unreadable where the file is no video, has no frame, or ends in the middle: after the frames before.
+    A broken frame is left out. Raises Unreadable where the file is no video, has no frame, broken ones, or ends in the
+    middle: after all that can be read.
     """
+    if not os.path.isfile(origin.file):
+        raise Unreadable(f"{origin.file}: is no file, or is gone")
     frames = _read_av(origin, stride) if pyav() else _read_cv(origin, stride)
     empty = True
     for frame in frames:
@@ -55,25 +82,63 @@ def read(origin: Origin, stride: int = 1) -> Iterator[Frame]:
 
 def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
     av = pyav()
-    number, rate = 0, origin.rate or 30.0
+    number, broken, clock, end, duration = 0, 0, Clock(origin.rate or 30.0), 0.0, None
     try:
         with av.open(origin.file) as container:
             if not container.streams.video:
                 raise Unreadable(f"{origin.file}: has no picture track")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                if number % stride == 0:
-                    time = float(frame.pts * frame.time_base) if frame.pts is not None else number / rate
-                    picture = np.rot90(
-                        frame.to_ndarray(format="rgb24"), round((getattr(frame, "rotation", 0) or 0) / 90)
-                    )
-                    yield Frame(origin, np.ascontiguousarray(picture), number, time)
-                number += 1
+            duration = _duration(container, stream)
+            for packet in container.demux(stream):
+                for frame in _decoded(packet):
+                    if frame is None or frame.is_corrupt:
+                        broken += 1
+                    else:
+                        time = clock.of(frame)
+                        end = time + float((frame.duration or 0) * frame.time_base)
+                        if number % stride == 0:
+                            yield Frame(origin, _pixels(frame), number, time)
+                    number += 1
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise _ended(origin, number, getattr(error, "strerror", None) or str(error)) from None
-    if origin.frames and number < 0.98 * origin.frames - 1:
-        raise _ended(origin, number, f"{origin.frames} frames are promised")
+    if duration and end < 0.98 * duration - 2 * clock.step:
+        raise _ended(origin, number - broken, f"{duration:.1f} s are promised")
+    if broken:
+        raise Unreadable(f"{origin.file}: {broken} of its {number} frames are broken and left out")
+
+
+def _decoded(packet: Any) -> list[Any]:
+    """The frames of a packet, [None] where it is broken: the next one may be sound."""
+    try:
+        return packet.decode()
+    except pyav().error.InvalidDataError:
+        return [None]
+
+
+def _pixels(frame: Any) -> np.ndarray:
+    turns = round((getattr(frame, "rotation", 0) or 0) / 90)
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+
+
+class Clock:
+    """Seconds since the first frame. Where time stamps start again, as in files joined, time goes on."""
+
+    def __init__(self, rate: float) -> None:
+        self.step = 1 / rate
+        self._start: float | None = None
+        self._last = -self.step
+
+    def of(self, frame: Any) -> float:
+        """The time of the next frame."""
+        stamp = None if frame.pts is None else float(frame.pts * frame.time_base)
+        if stamp is None:
+            self._last += self.step
+            return self._last
+        if self._start is None or stamp - self._start < self._last:
+            self._start = stamp - self._last - self.step
+        self._last = stamp - self._start
+        return self._last
 
 
 def _read_cv(origin: Origin, stride: int) -> Iterator[Frame]:

@@ -67,8 +67,9 @@ class Outputs:
         self._stems = Stems()
         self._lock = threading.Lock()
         self._json: list[dict[str, Any]] = []
-        self._csv = (folder / "predictions.csv").open("w", encoding="utf-8", newline="") if wanted.csv else None
-        if self._csv:
+        self._csv = None
+        if wanted.csv:  # a line at a time, so that a kill loses none
+            self._csv = (folder / "predictions.csv").open("w", 1, encoding="utf-8", newline="")
             csv.writer(self._csv, lineterminator="\n").writerow(COLUMNS)
 
     def put(self, frame: Frame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -66,14 +67,22 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
         except UserError as error:
             return Unreadable(str(error))
 
+    def failed() -> Future:
+        """The error that is under way, to be raised by whoever reads the queue."""
+        future: Future = Future()
+        future.set_exception(sys.exception())
+        return future
+
     for origin in origins:
-        if origin.kind == "picture":
-            alive = put(pool.submit(picture, origin))
-        else:
-            try:
+        try:
+            if origin.kind == "picture":
+                alive = put(pool.submit(picture, origin))
+            else:
                 alive = all(put(pool.submit(prepared, frame)) for frame in read(origin, stride))
-            except Unreadable as fault:
-                alive = put(fault)
+        except Unreadable as fault:
+            alive = put(fault)
+        except Exception:
+            alive = put(failed())
         if not (alive and put(origin)):
             return
     put(None)

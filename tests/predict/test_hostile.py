@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -72,25 +73,67 @@ def test_a_video_without_frames(run, tmp_path: Path) -> None:
     assert not (tmp_path / "out/exp/none.mp4").exists()
 
 
-def test_frames_that_change_their_size(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from predict import films, pipeline
-    from predict.frames import Frame
-
-    def changing(origin: Origin, stride: int) -> Iterator[Frame]:
-        for number in range(6):
-            yield Frame(origin, noise(number, 60 if number < 3 else 40, 90 if number < 3 else 120), number, number / 10)
-
-    film(tmp_path / "v.mkv", [noise(0)])
-    monkeypatch.setattr(pipeline, "read", changing)
-    code, _ = run("v.mkv", "--save-csv")
+def test_frames_that_change_their_size_and_times_that_start_again(run, tmp_path: Path) -> None:
+    """Two films joined, as recorders do it."""
+    first = film(tmp_path / "first.ts", [noise(number, 60, 90) for number in range(30)], rate=Fraction(25))
+    second = film(tmp_path / "second.ts", [noise(number, 40, 120) for number in range(20)], rate=Fraction(25))
+    (tmp_path / "v.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    code, _ = run("v.ts", "--save-csv")
     assert code == 0
     with av.open(str(tmp_path / "out/exp/v.mp4")) as video:
-        assert {(frame.height, frame.width) for frame in video.decode(video=0)} == {(60, 90)}
-    assert films.Film(Path("x.mp4"), 10).size is None
+        frames = list(video.decode(video=0))
+    assert {(frame.height, frame.width) for frame in frames} == {(60, 90)}
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(50) / 25, atol=1e-3)
+
+
+def test_broken_frames_in_the_middle_are_left_out(run, tmp_path: Path) -> None:
+    data = bytearray(film(tmp_path / "v.mp4", [noise(number, 120, 160) for number in range(60)]).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 5000] = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
+    (tmp_path / "v.mp4").write_bytes(data)
+    code, text = run("v.mp4", "--save-csv")
+    assert code == 1
+    assert "of its 60 frames are broken and left out" in text
+    with av.open(str(tmp_path / "out/exp/v.mp4")) as video:
+        times = [frame.time for frame in video.decode(video=0)]
+    assert 40 < len(times) < 60
+    assert times[-1] == pytest.approx(59 * 1001 / 30000, abs=2e-3), "those after the hole have their own times"
+
+
+def test_rare_frames_are_no_end(run, tmp_path: Path) -> None:
+    """At the rate of its start this film would have thousands of frames."""
+    film(
+        tmp_path / "v.mkv",
+        [noise(0)] * 70,
+        times=[33 * each for each in range(60)] + [3000 * each for each in range(1, 11)],
+    )
+    assert run("v.mkv")[0] == 0
+
+
+def test_a_pipe_is_not_waited_for(run, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    os.mkfifo(tmp_path / "in" / "v.mp4")
+    os.mkfifo(tmp_path / "in" / "w.jpg")
+    code, text = run("in")
+    assert code == 1
+    assert "v.mp4: is no file" in text
+    assert "w.jpg: no regular file" in text
+
+
+def test_an_error_while_reading_ends_the_run(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is: a reader that died in silence would be waited for without end."""
+    film(tmp_path / "v.mkv", [noise(0)])
+
+    def failing(*_: object) -> None:
+        raise MemoryError("none left")
+
+    monkeypatch.setattr("predict.films._pixels", failing)
+    with pytest.raises(MemoryError, match="none left"):
+        run("v.mkv")
 
 
 def test_odd_shapes_and_names(run, tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "wide.png", 0, 10, 20_000)
+    picture(tmp_path / "in" / "wide.png", 0, 10, 60_000)
     picture(tmp_path / "in" / "two\nlines, \x1b[31m.png", 1)
     picture(tmp_path / "in" / "-rf.png", 2)
     code, text = run("in", "--save-txt", "--save-csv", "--save-crop")
@@ -140,16 +183,7 @@ def test_a_full_disk(weights: Path, tmp_path: Path, limit: int) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stop_in_the_middle_of_a_video(weights: Path, tmp_path: Path, number: int, code: int) -> None:
     film(tmp_path / "v.mkv", [noise(index % 7, 240, 320) for index in range(1500)])
-    command = [
-        "--weights",
-        weights,
-        "--source",
-        tmp_path / "v.mkv",
-        "--device",
-        "cpu",
-        "--conf-thres",
-        "0.5",
-    ]
+    command = ["--weights", weights, "--source", tmp_path / "v.mkv", "--device", "cpu", "--conf-thres", "0.5"]
     process = subprocess.Popen(
         [sys.executable, "-c", START, *map(str, command), "--project", str(tmp_path / "out"), "--save-csv"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -160,7 +194,10 @@ def test_a_stop_in_the_middle_of_a_video(weights: Path, tmp_path: Path, number: 
     process.send_signal(number)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == code, text
-    assert 0 < frames_of(written) < 1500
+    shown = frames_of(written)
+    assert 0 < shown < 1500
+    rows = (tmp_path / "out/exp/predictions.csv").read_text().splitlines()
+    assert int(rows[-1].split(",")[1]) >= shown - 1, "a row is there as soon as its frame"
 
 
 class Camera(BaseHTTPRequestHandler):
