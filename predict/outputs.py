@@ -29,15 +29,7 @@ LOGGER = logging.getLogger("anneal")
 WRITERS = 2
 WAITING = 16  # frames that may wait for a writer
 COLUMNS = ("file", "frame", "time", "class", "score", "x1", "y1", "x2", "y2")
-_SUFFIXES = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+_FORMATS = {".bmp": "BMP", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}  # others: JPEG
 
 
 @dataclass
@@ -76,7 +68,7 @@ class Outputs:
         """Write what is wanted of a frame; waits while too many are under way. OSError where a table cannot grow."""
         stem = self._stems.of(frame.origin.name)
         if frame.number is not None:
-            stem = f"{stem}_{frame.number:06d}"
+            stem = self._stems.of_frame(frame.origin.name, frame.number)
         if self._csv and len(frame.rows):
             self._csv.write(self._table(frame))
         if self.wanted.json:
@@ -142,10 +134,8 @@ class Outputs:
         if self.wanted.crop:
             self._crops(frame, stem)
         if self.wanted.media and frame.origin.kind == "picture":
-            name = frame.origin.name
-            if name.suffix.lower() not in _SUFFIXES:
-                name = self._stems.of(name).with_name(f"{self._stems.of(name).name}.jpg")
-            save(draw(frame.picture, frame.rows, self.names, **self.wanted.style), self._place(self.folder / name))
+            drawn = draw(frame.picture, frame.rows, self.names, **self.wanted.style)
+            save(drawn, self._place(self.folder / frame.origin.name))
 
     def _crops(self, frame: Frame, stem: PurePosixPath) -> None:
         height, width = frame.picture.shape[:2]
@@ -216,23 +206,38 @@ class FilmThread:
 
 
 class Stems:
-    """Names without suffix for label files and crops; the suffix stays where two pictures differ by it alone."""
+    """Names without suffix for label files and crops; the suffix stays where two would be alike without it."""
 
     def __init__(self) -> None:
         self._taken: dict[str, PurePosixPath] = {}
+        self._videos: set[str] = set()
 
     def of(self, name: PurePosixPath) -> PurePosixPath:
         """The stem of one name, always the same."""
         stem = name.with_suffix("")
+        frame = re.fullmatch(r"(.+)_\d{6,}", str(stem).casefold(), re.DOTALL)
+        if frame and frame[1] in self._videos:  # a picture called as a video's frame is
+            return name
         return stem if self._taken.setdefault(str(stem).casefold(), name) == name else name
+
+    def of_frame(self, name: PurePosixPath, number: int) -> PurePosixPath:
+        """The stem of a frame of a video."""
+        stem = self.of(name)
+        self._videos.add(str(stem).casefold())
+        frame = PurePosixPath(f"{stem}_{number:06d}")
+        return PurePosixPath(f"{name}_{number:06d}") if str(frame).casefold() in self._taken else frame
 
 
 def save(picture: np.ndarray, path: Path) -> None:
     """Write (h, w, 3) uint8 RGB in the format of the suffix."""
     buffer = io.BytesIO()
-    form = _SUFFIXES[path.suffix.lower()]
+    form = _FORMATS.get(path.suffix.lower(), "JPEG")
     Image.fromarray(picture).save(buffer, form, **({"quality": 95, "subsampling": 0} if form == "JPEG" else {}))
-    path.write_bytes(buffer.getvalue())
+    try:
+        path.write_bytes(buffer.getvalue())
+    except OSError:
+        path.unlink(missing_ok=True)  # a part of a picture is none
+        raise
 
 
 def counted(frames: Counter[str], names: Sequence[str]) -> str:

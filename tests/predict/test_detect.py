@@ -19,6 +19,7 @@ import detect
 import val
 from data.index import build_index
 from data.loader import ValLoader
+from data.pictures import SUFFIXES
 from data.store import ImageStore
 from models.load import load_detector
 from predict.model import load
@@ -74,6 +75,23 @@ def test_a_folder_keeps_its_tree(run, tmp_path: Path) -> None:
     crops = [file.relative_to(out / "crops") for file in (out / "crops").rglob("*.jpg")]
     assert len(crops) == count
     assert {file.parts[0] for file in crops} <= {"cat", "dog_", "bird"}, "no class name leads out of the folder"
+
+
+def test_no_two_write_the_same_file(run, tmp_path: Path) -> None:
+    """Pictures under every suffix, and pictures called as the frames of a video are."""
+    for number, suffix in enumerate(SUFFIXES):
+        Image.fromarray(noise(number)).save(tmp_path / f"p{suffix}", "JPEG")
+    film(tmp_path / "v.mkv", [noise(number) for number in range(3)])
+    film(tmp_path / "w.mkv", [noise(number) for number in range(3)])
+    names = [*sorted(f"p{suffix}" for suffix in SUFFIXES), "v_000001.png", "v.mkv", "w.mkv", "w_000002.png"]
+    for name in ("v_000001.png", "w_000002.png"):
+        picture(tmp_path / name, 9)
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    code, out = run("list.txt", "--save-txt", "--save-csv", "--save-crop")
+    assert code == 0
+    assert len([file for file in out.iterdir() if file.suffix in (*SUFFIXES, ".mp4")]) == len(names)
+    assert len(list((out / "labels").iterdir())) == len(SUFFIXES) + 2 + 6
+    assert len(list((out / "crops").rglob("*.jpg"))) == len(rows_of(out))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
