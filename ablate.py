@@ -75,7 +75,7 @@ def execute(planned: Study, workers: runner.WorkerPool, stop_request: StopReques
         workers.close()
     states = summarise(planned)
     if stop_request.stop:
-        LOGGER.warning(f"stopped; go on with: {command('ablate.py', '--resume', planned.folder)}")
+        LOGGER.warning(f"stopped; continue with: {command('ablate.py', '--resume', planned.folder)}")
         return 128 + stop_request.stop
     if states[FAILED]:
         what = f"{states[FAILED]} of {counted(len(planned.cells), 'run')} failed"
@@ -83,7 +83,7 @@ def execute(planned: Study, workers: runner.WorkerPool, stop_request: StopReques
     undone = len(planned.cells) - states[FAILED] - states[FINISHED]
     if undone:
         left = f"{undone} of {counted(len(planned.cells), 'run')} {'is' if undone == 1 else 'are'} left"
-        LOGGER.warning(f"{left}; go on with: {command('ablate.py', '--resume', planned.folder)}")
+        LOGGER.warning(f"{left}; continue with: {command('ablate.py', '--resume', planned.folder)}")
     return 1 if states[FAILED] or undone else 0
 
 

@@ -23,7 +23,7 @@ FIXED_OPTIONS = {
 OWN = {
     "seed": "give --seeds, such as --seeds 3 or --seeds 0,4,7",
     "cos_lr": "give --lr-policy cosine",
-    "exist_ok": "the same command goes on with the study of that name",
+    "exist_ok": "the same command continues the study of that name",
     "force": "give --resume STUDY alone",
 }
 

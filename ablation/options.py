@@ -86,7 +86,7 @@ def _resumed(study: StudyOptions, given: dict, lists: dict, asked: options.Optio
     refused = sorted(((set(given) | set(lists)) - FREE - {"resume"}) | asked.given & {"study", "seeds"})
     if refused:
         flags = ", ".join(map(flag, refused))
-        raise UserError(f"--resume goes on with a study as it was defined; give {flags} with its --name instead")
+        raise UserError(f"--resume continues a study as it was defined; give {flags} with its --name instead")
     if asked.run.resume == "newest":
         raise UserError("--resume: give the study's folder, such as runs/ablate/NAME")
     folder = Path(asked.run.resume)

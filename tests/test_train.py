@@ -142,7 +142,7 @@ def test_a_save_that_fails_does_not_end_the_training(runs: Runs, monkeypatch, ca
         assert runs(epochs=2) == 1
     out = capsys.readouterr().out
     line = "runs/train/exp/weights/last.pt: could not be saved (Is a directory)"
-    assert out.count(f"warning: {line}; training goes on and tries again at the next save") == 3
+    assert out.count(f"warning: {line}; training continues and tries again at the next save") == 3
     assert out.splitlines()[-1] == f"error: {line}"
     assert len(rows(runs.run() / "results.csv")) == 2
     assert checkpoint.load(runs.run() / "weights" / "best.pt")["kind"] == "weights"
@@ -169,7 +169,7 @@ def test_a_full_disk(runs: Runs, limit: int, quiet: bool | None) -> None:
     text = process.communicate(timeout=120)[0]
     assert process.returncode == 1, text
     assert "Traceback" not in text
-    assert text.count("could not be saved (File too large); training goes on") >= 3
+    assert text.count("could not be saved (File too large); training continues") >= 3
     assert not [path for path in runs.run().rglob("*") if path.suffix in (".pt", ".tmp")]
     assert len(rows(runs.run() / "results.csv")) == 2
 
@@ -182,7 +182,7 @@ def test_signals_in_a_process_of_its_own(runs: Runs, number: int) -> None:
     code, text = interrupt(process, number)
     assert code == 128 + number
     assert "Traceback" not in text
-    assert text.splitlines()[-1].endswith("go on with: python train.py --resume runs/train/exp/weights/last.pt")
+    assert text.splitlines()[-1].endswith("continue with: python train.py --resume runs/train/exp/weights/last.pt")
     state = checkpoint.load(runs.run() / "weights" / "last.pt")
     assert len(rows(runs.run() / "lr.csv")) == state["step"]
     assert runs.resume(runs.run(), f"--epochs {state['epoch'] + 1}") == 0

@@ -30,7 +30,7 @@ def apply(asked: Options, run: Options, layout: dict[str, Any], folder: Path) ->
     if different:
         flags = ", ".join("--" + name.replace("_", "-") for name in different)
         own = f"the run has {', '.join(_shown(name, run) for name in different)}; start a new run for that"
-        raise UserError(f"--resume goes on with the run as it was; {flags} cannot change ({own})")
+        raise UserError(f"--resume continues the run as it was; {flags} cannot change ({own})")
     for name in asked.given & MAY_CHANGE - {"resume", "project"}:
         if (name, getattr(asked.run, name)) != ("batch_size", "auto"):  # which was found when the run was new
             setattr(run.run, name, getattr(asked.run, name))

@@ -23,9 +23,9 @@ def exit_code_for(error: BaseException, run: Session | None, resume: str) -> int
     Returns the exit code: 1 where disk or memory refused, 2 for a mistake, 128 + signal.
     """
     begun = run is not None and run.last.is_file()
-    again = f"go on with: {command('train.py', '--resume', run.last)}" if begun else ""
+    again = f"continue with: {command('train.py', '--resume', run.last)}" if begun else ""
     if isinstance(error, Interrupted):
-        LOGGER.warning(f"stopped by {error}; go on with: {command('train.py', '--resume', run.last)}")
+        LOGGER.warning(f"stopped by {error}; continue with: {command('train.py', '--resume', run.last)}")
         return 128 + error.signum
     if isinstance(error, KeyboardInterrupt):  # while the run had not taken over the signals
         nothing = "before the first step; " + ("the same line resumes" if resume else "nothing to resume")

@@ -99,9 +99,9 @@ class RunOptions:
     patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")
     seed: int = option(0, "seed of weights, picture order and augmentation")
     resume: str = option(
-        "", "go on with a run: path of its last.pt, or nothing for the newest unfinished", const="newest"
+        "", "continue a run: path of its last.pt, or nothing for the newest unfinished", const="newest"
     )
-    force: bool = option(False, "with --resume: go on although the data changed")
+    force: bool = option(False, "with --resume: continue although the data changed")
     save_period: int = option(-1, "also keep a checkpoint every N epochs; -1 keeps none")
     save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves at its end alone")
     nosave: bool = option(False, "save last.pt at the end alone, and no best.pt")

@@ -49,7 +49,7 @@ class Saver:
             return True
         except OSError as error:
             self.errors[path] = f"{path}: could not be saved ({error.strerror or error})"
-            LOGGER.warning(f"{self.errors[path]}; training goes on and tries again at the next save")
+            LOGGER.warning(f"{self.errors[path]}; training continues and tries again at the next save")
             return False
 
     def _write(self, copies: dict[Path, Snapshot], generations: Path) -> None:

@@ -185,10 +185,12 @@ def _is_extended(state: dict[str, Any], options: Options, asked: Options) -> boo
 def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Options) -> None:
     names, before = list(session.data.names), state["names"]
     if len(names) != len(before) or (names != before and not asked.run.force):
-        remedy = "" if len(names) != len(before) else ", or --force to go on with the new ones"
+        remedy = "" if len(names) != len(before) else ", or --force to continue with the new ones"
         raise UserError(f"{path}: 'names' of {session.options.run.data} are not the run's; give those{remedy}")
     if session.fingerprint() != state["fingerprint"] and not asked.run.force:
-        raise UserError(f"{path}: the pictures or labels are not those the run was trained on; --force goes on anyway")
+        raise UserError(
+            f"{path}: the pictures or labels are not those the run was trained on; --force continues anyway"
+        )
 
 
 def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
@@ -203,7 +205,7 @@ def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
     what = "the data changed"
     if after != before:
         progress.at_once, what = 0, f"batch size {before} becomes {after}"
-    LOGGER.warning(f"{what}: the run goes on, no longer identical")
+    LOGGER.warning(f"{what}: the run continues, but is no longer identical")
 
 
 def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:

@@ -29,7 +29,7 @@ def select_device(name: str = "auto") -> torch.device:
             return torch.device("cuda", 0)
         if torch.backends.mps.is_available():
             return torch.device("mps")
-        LOGGER.warning("NO GPU FOUND: going on with the CPU, many times slower (--device cpu silences this)")
+        LOGGER.warning("NO GPU FOUND: using the CPU, which is many times slower (--device cpu silences this)")
         return torch.device("cpu")
     if name in ("cpu", "mps"):
         if name == "mps" and not torch.backends.mps.is_available():

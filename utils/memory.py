@@ -42,7 +42,7 @@ def halved(pictures: int, where: str, remedy: str) -> int:
     if pictures <= 1:
         raise UserError(f"{where}: not even one picture fits; {remedy}")
     size = (pictures + 1) // 2
-    LOGGER.warning(f"{where} with {pictures} pictures at once; going on with parts of {size}")
+    LOGGER.warning(f"{where} with {pictures} pictures at once; continuing with parts of {size}")
     return size
 
 

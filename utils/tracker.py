@@ -59,7 +59,9 @@ def _text(value: Any) -> str:
 
 def _tell_missing(path: Path, found: int, wanted: int) -> None:
     if found < wanted:
-        LOGGER.warning(f"{path}: has {found} of the {wanted} rows from before the resume; going on without the others")
+        LOGGER.warning(
+            f"{path}: has {found} of the {wanted} rows from before the resume; continuing without the others"
+        )
 
 
 def _header(groups: int) -> str:

@@ -113,11 +113,11 @@ def test_mistakes_are_one_line_and_leave_nothing(runs: Runs, capsys: pytest.Capt
         "--optim sgd,adamw --optim sgd": "given as a list and again as one value",
         "--seed 0,1": "give --seeds",
         "--seed 1": "give --seeds",
-        "--exist-ok": "the same command goes on",
+        "--exist-ok": "the same command continues",
         "--per-gpu 0": "must be at least 1",
         "--lr-arg cycles=3": "would do nothing",
         "--study none.yaml": "no such file",
-        "--resume none": "goes on with a study as it was defined; give --batch-size",
+        "--resume none": "continues a study as it was defined; give --batch-size",
         "--ray local --device 0,2": "leave --device out",
         "--data none.yaml": "no data set file 'none.yaml'",
         "--optim ,": "--optim ,: names no value",
@@ -188,7 +188,7 @@ def test_a_signal_saves_and_stops_and_names_the_line_that_goes_on(runs: Runs) ->
     assert "another process is running this study" in said
     code, said = interrupt(process, signal.SIGTERM)
     assert code == 143
-    assert said.splitlines()[-1] == f"warning: stopped; go on with: python ablate.py --resume {STUDY}"
+    assert said.splitlines()[-1] == f"warning: stopped; continue with: python ablate.py --resume {STUDY}"
     assert not is_locked(first)
     assert statuses() == {"linear-sgd-s0": "waiting"}
     assert [row["status"] for row in table()] == ["waiting", "waiting"]

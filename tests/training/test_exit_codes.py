@@ -44,13 +44,13 @@ def test_memory_that_runs_out_before_the_first_step(runs: Runs, monkeypatch, cap
         (
             torch.OutOfMemoryError("CUDA out of memory"),
             1,
-            f"error: out of memory; go on with: python train.py --resume {LAST} with a smaller --batch-size",
+            f"error: out of memory; continue with: python train.py --resume {LAST} with a smaller --batch-size",
         ),
         (
             OSError(5, "Input/output error", "/mnt/pictures/1.jpg"),
             1,
             "error: /mnt/pictures/1.jpg: Input/output error; once that is mended, "
-            f"go on with: python train.py --resume {LAST}",
+            f"continue with: python train.py --resume {LAST}",
         ),
     ],
 )

@@ -145,8 +145,8 @@ def test_it_splits_again_and_says_so(runs: Runs, caplog: pytest.LogCaptureFixtur
     run_out(run, "forward", {1, 2})
     assert [len(group) for group in drive(run)] == [8, 3, 8, 3]
     assert [r.getMessage() for r in caplog.records if "memory" in r.getMessage()] == [
-        "out of memory in step 0 with 4 pictures at once; going on with parts of 2",
-        "out of memory in step 0 with 2 pictures at once; going on with parts of 1",
+        "out of memory in step 0 with 4 pictures at once; continuing with parts of 2",
+        "out of memory in step 0 with 2 pictures at once; continuing with parts of 1",
     ]
     assert run.meter.pictures == 0
     assert run.progress.step == 4

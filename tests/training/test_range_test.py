@@ -112,7 +112,7 @@ def test_memory_that_runs_out_splits_the_batches_as_in_training(
     plain, step_on = torch.Tensor.backward, range_test.step_on
     assert found(fail=True) == found(fail=False)
     said = [r.getMessage() for r in caplog.records if "memory" in r.getMessage()]
-    assert said == [f"out of memory in step {call} with 4 pictures at once; going on with parts of 2"]
+    assert said == [f"out of memory in step {call} with 4 pictures at once; continuing with parts of 2"]
 
 
 @pytest.mark.parametrize("name", ["lr_find.csv", "lr_find.png"])

@@ -67,7 +67,7 @@ def test_stopped_by_a_signal(whole: Path, runs: Runs, monkeypatch: pytest.Monkey
         at_step(patch, step, send(signal.SIGTERM))
         assert runs(FLAGS) == 143
     last = runs.run() / "weights" / "last.pt"
-    assert f"stopped by SIGTERM; go on with: python train.py --resume {last.relative_to(runs.folder)}" in (
+    assert f"stopped by SIGTERM; continue with: python train.py --resume {last.relative_to(runs.folder)}" in (
         capsys.readouterr().out
     )
     assert checkpoint.load(last)["step"] == step
@@ -176,7 +176,7 @@ def test_fewer_pictures_end_too(runs: Runs, monkeypatch, tmp_path: Path, step: i
     for picture in sorted((tmp_path / "pictures" / "images" / "train").iterdir())[kept:]:
         picture.unlink()
     assert runs.resume(runs.run(), "--force") == 0
-    assert "the data changed: the run goes on, no longer identical" in capsys.readouterr().out
+    assert "the data changed: the run continues, but is no longer identical" in capsys.readouterr().out
     state = checkpoint.load(runs.run() / "weights" / "last.pt")
     per_epoch = state["schedule"]["steps_per_epoch"]
     assert per_epoch == (1 if kept == 3 else 2)

@@ -120,7 +120,7 @@ def test_another_batch_size_keeps_the_place_in_epochs(runs: Runs, monkeypatch: p
         assert runs(nbs=2) == 143
     assert runs.resume(runs.run(), "--batch-size 4") == 0
     out = capsys.readouterr().out
-    assert "warning: batch size 2 becomes 4: the run goes on, no longer identical" in out
+    assert "warning: batch size 2 becomes 4: the run continues, but is no longer identical" in out
     assert "resuming runs/train/exp at epoch 2 of 3, step " in out.replace(f"{runs.folder}/", "")
     assert [row["epoch"] for row in rows(runs.run() / "results.csv")] == [0, 1, 2]
     state = checkpoint.load(runs.run() / "weights" / "last.pt")

@@ -106,7 +106,7 @@ def _with_fallback(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[s
         if not older.is_file():
             raise
         state = read(older)
-        LOGGER.warning(f"{error}; going on from the generation before it, {older.name}")
+        LOGGER.warning(f"{error}; using the version before it, {older.name}")
         return state
 
 

@@ -272,7 +272,7 @@ class _Machine:
         state, target = self.stack.pop(), self.stack[-1]
         if type(target) is Inert:
             target.state = state
-        elif type(target) is not dict:  # a state dict carries notes of torch's, of no meaning here
+        elif type(target) is not dict:  # a state dict carries notes of torch's, which nothing here uses
             raise _Refused("it gives a state to what is no object")
 
     def BINPERSID(self, _: None) -> None:

@@ -23,7 +23,7 @@ def spared(what: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        LOGGER.warning(f"{what}: could not be written ({error.strerror or error}); going on without it")
+        LOGGER.warning(f"{what}: could not be written ({error.strerror or error}); continuing without it")
 
 
 def previous(path: Path | str) -> Path:

@@ -31,7 +31,9 @@ def hold(path: Path, seconds: float, in_vain: Callable[[], bool] = lambda: False
             time.sleep(PAUSE)
     except OSError as error:
         reason = error.strerror or error
-        LOGGER.warning(f"{path.parent}: cannot be locked here ({reason}); going on, see that no second process uses it")
+        LOGGER.warning(
+            f"{path.parent}: cannot be locked here ({reason}); continuing; make sure that no second process uses it"
+        )
         return handle
     os.ftruncate(handle.fileno(), 0)
     handle.write(f"{os.getpid()}\n")

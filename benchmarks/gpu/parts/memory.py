@@ -15,7 +15,7 @@ from benchmarks.gpu.pictures import enlarged
 from benchmarks.gpu.setting import Setting
 from utils import checkpoint
 
-RAN_OUT = r"out of memory in step \d+ with \d+ pictures at once; going on with parts of (\d+)"
+RAN_OUT = r"out of memory in step \d+ with \d+ pictures at once; continuing with parts of (\d+)"
 LEFT = 8e9  # bytes that the other process leaves of the GPU
 HOLD = """
 import sys, torch

@@ -81,7 +81,7 @@ def test_a_damaged_file(path: Path, how: str, caplog: pytest.LogCaptureFixture) 
     assert "\n" not in str(caught.value)
     checkpoint.save(previous(path), {"step": 0})
     assert checkpoint.load(path)["step"] == 0
-    assert "going on from the generation before it, last.previous.pt" in caplog.text
+    assert "using the version before it, last.previous.pt" in caplog.text
 
 
 def test_only_the_previous_generation_is_there(path: Path) -> None:
