@@ -71,9 +71,9 @@ def run(options: Options) -> int:
     """Detect as the options say, and leave the results in a new folder. Returns the exit code. Raises UserError."""
     origins = sources.find(options.source)
     model = prepare_model(options)
+    window = Window(model.names, options.wanted().style) if options.view_img else None
     folder = begin(options)
-    tally, outputs = Tally(), Outputs(folder, model.names, options.wanted())
-    window = Window(model.names, outputs.wanted.style) if options.view_img else None
+    tally, outputs = Tally(), Outputs(folder, model.names, options.wanted(), origins)
     with StopRequest() as stop_request:
         try:
             live = origins[0].kind == "stream"
@@ -151,7 +151,7 @@ def prepare_model(options: Options) -> Model:
     model.conf, model.iou, model.max_det = options.conf_thres, options.iou_thres, options.max_det
     model.agnostic = options.agnostic_nms
     model.classes = [int(each) if each.isdecimal() else each for each in options.classes] or None
-    model.check()
+    model.check(options.size)
     if devices.half_precision(options.half, model.device):
         model.half()
     return model

@@ -89,14 +89,17 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
                 raise Unreadable(f"{origin.file}: has no picture track")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            duration = _duration(container, stream)
-            for packet in container.demux(stream):
+            duration = container.duration / 1e6 if container.duration else None
+            for packet in container.demux():  # sound too, which may be what the file's duration is of
+                if packet.pts is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if packet.stream is not stream:
+                    continue
                 for frame in _decoded(packet):
                     if frame is None or frame.is_corrupt:
                         broken += 1
                     else:
                         time = clock.of(frame)
-                        end = time + float((frame.duration or 0) * frame.time_base)
                         if number % stride == 0:
                             yield Frame(origin, _pixels(frame), number, time)
                     number += 1

@@ -11,8 +11,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Origin:
-    """Where frames come from. name: the path in the results folder, unlike that of any other. kind: picture, video or
-    stream. rate: frames a second of a video, as it was found."""
+    """Where frames come from. name: the path in the results folder, unlike that of any other. kind: picture, video,
+    stream, or folder: one that cannot be listed. rate: frames a second of a video, as it was found."""
 
     file: str
     name: PurePosixPath

@@ -160,9 +160,10 @@ class Model:
         times[part] += now - since
         return now
 
-    def check(self) -> None:
-        """Raise UserError for a class in `classes` that the model does not have."""
+    def check(self, size: int | tuple[int, int] | None = None) -> None:
+        """Raise UserError for a class in `classes` that the model does not have, and a size that it does not take."""
         self._wanted()
+        self._layout((self.network.max_stride,) * 2, size)
 
     def half(self) -> Model:
         """Compute in half precision, on a GPU."""

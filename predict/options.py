@@ -36,7 +36,9 @@ class Options:
     view_img: bool = option(False, "show what is found in a window")
     nosave: bool = option(False, "write no annotated pictures and videos")
     save_txt: bool = option(False, "write label files")
-    save_format: str = option("yolo", "of label files", choices=("yolo", "voc", "0", "1"))
+    save_format: str = option(
+        "yolo", "of label files; voc writes them without --save-txt too", choices=("yolo", "voc", "0", "1")
+    )
     save_conf: bool = option(False, "with --save-txt: scores too")
     save_csv: bool = option(False, "write predictions.csv, a row a box")
     save_json: bool = option(False, "write predictions.json in COCO's results format")
@@ -56,7 +58,7 @@ class Options:
             raise UserError("--source is missing; give a picture, video, folder or stream")
         if len(self.imgsz) > 2 or any(size < 1 for size in self.imgsz):
             raise UserError(f"--imgsz {' '.join(map(str, self.imgsz))}: give one number, or height and width")
-        if self.save_conf and not self.save_txt:
+        if self.save_conf and not self.wanted().txt:
             raise UserError("--save-conf goes with --save-txt alone; add that, or leave it out")
 
     @property
@@ -68,7 +70,7 @@ class Options:
         """What is to be written."""
         return Wanted(
             media=not self.nosave,
-            txt=self.save_txt,
+            txt=self.save_txt or self.save_format in ("voc", "1"),
             conf=self.save_conf,
             csv=self.save_csv,
             json=self.save_json,

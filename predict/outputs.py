@@ -24,6 +24,7 @@ from predict.annotations import label_rows, voc_xml
 from predict.draw import draw
 from predict.films import Film
 from predict.frames import Frame, Origin
+from predict.names import film_names, stems
 
 LOGGER = logging.getLogger("anneal")
 WRITERS = 2
@@ -49,14 +50,14 @@ class Wanted:
 class Outputs:
     """Takes frames in order, each with its boxes; `close` finishes every file. `faults` has a line for each failure."""
 
-    def __init__(self, folder: Path, names: Sequence[str], wanted: Wanted) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], wanted: Wanted, origins: Sequence[Origin]) -> None:
         self.folder, self.names, self.wanted = folder, tuple(names), wanted
         self.faults: list[str] = []
         self.seconds = 0.0
         self._pool = ThreadPoolExecutor(WRITERS, "write")
         self._room = threading.BoundedSemaphore(WAITING)
         self._films: dict[PurePosixPath, FilmThread] = {}
-        self._stems = Stems()
+        self._stems, self._film_names = stems(origins), film_names(origins)
         self._lock = threading.Lock()
         self._json: list[dict[str, Any]] = []
         self._csv = None
@@ -66,9 +67,9 @@ class Outputs:
 
     def put(self, frame: Frame) -> None:
         """Write what is wanted of a frame; waits while too many are under way. OSError where a table cannot grow."""
-        stem = self._stems.of(frame.origin.name)
+        stem = self._stems[frame.origin.name]
         if frame.number is not None:
-            stem = self._stems.of_frame(frame.origin.name, frame.number)
+            stem = stem.with_name(f"{stem.name}_{frame.number:06d}")
         if self._csv and len(frame.rows):
             self._csv.write(self._table(frame))
         if self.wanted.json:
@@ -107,7 +108,7 @@ class Outputs:
 
     def _film(self, origin: Origin) -> FilmThread:
         if origin.name not in self._films:
-            path = self.folder / origin.name.parent / f"{self._stems.of(origin.name).name}.mp4"
+            path = self.folder / self._film_names[origin.name]
             path.parent.mkdir(parents=True, exist_ok=True)
             self._films[origin.name] = FilmThread(path, origin.rate or 30.0, self.names, self.wanted.style)
         return self._films[origin.name]
@@ -203,29 +204,6 @@ class FilmThread:
             self._film.close()
         except Exception as error:
             self._faults = self._faults or [f"{self._film.path}: cannot be finished ({_why(error)})"]
-
-
-class Stems:
-    """Names without suffix for label files and crops; the suffix stays where two would be alike without it."""
-
-    def __init__(self) -> None:
-        self._taken: dict[str, PurePosixPath] = {}
-        self._videos: set[str] = set()
-
-    def of(self, name: PurePosixPath) -> PurePosixPath:
-        """The stem of one name, always the same."""
-        stem = name.with_suffix("")
-        frame = re.fullmatch(r"(.+)_\d{6,}", str(stem).casefold(), re.DOTALL)
-        if frame and frame[1] in self._videos:  # a picture called as a video's frame is
-            return name
-        return stem if self._taken.setdefault(str(stem).casefold(), name) == name else name
-
-    def of_frame(self, name: PurePosixPath, number: int) -> PurePosixPath:
-        """The stem of a frame of a video."""
-        stem = self.of(name)
-        self._videos.add(str(stem).casefold())
-        frame = PurePosixPath(f"{stem}_{number:06d}")
-        return PurePosixPath(f"{name}_{number:06d}") if str(frame).casefold() in self._taken else frame
 
 
 def save(picture: np.ndarray, path: Path) -> None:

@@ -75,7 +75,9 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
 
     for origin in origins:
         try:
-            if origin.kind == "picture":
+            if origin.kind == "folder":
+                alive = put(Unreadable(f"{origin.file}: cannot be listed; check its permissions"))
+            elif origin.kind == "picture":
                 alive = put(pool.submit(picture, origin))
             else:
                 alive = all(put(pool.submit(prepared, frame)) for frame in read(origin, stride))

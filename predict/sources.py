@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -43,10 +44,12 @@ def _streams(path: Path) -> list[Origin]:
         found += find(line)
     if not found or any(origin.kind != "stream" for origin in found):
         raise UserError(f"{path}: a .streams list has a webcam's number or an address a line; correct it")
-    names = [
-        origin.name if index == 0 else PurePosixPath(f"{origin.name}_{index + 1}") for index, origin in enumerate(found)
-    ]
-    return [Origin(origin.file, name, "stream") for origin, name in zip(found, names, strict=True)]
+    names: list[str] = []
+    for origin in found:
+        stem = str(origin.name)
+        more = (f"{stem}_{number}" for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([stem], more) if name not in names))
+    return [Origin(origin.file, PurePosixPath(name), "stream") for origin, name in zip(found, names, strict=True)]
 
 
 def _stream_name(text: str) -> str:
@@ -58,6 +61,8 @@ def _stream_name(text: str) -> str:
 def _files(path: Path, text: str) -> list[Path]:
     if path.is_dir():
         files = sorted(_below(path))
+        if files == [path]:
+            raise UserError(f"--source {text}: cannot be listed; check its permissions")
     elif path.is_file():
         files = _listed(path) if path.suffix == ".txt" else [path]
     elif glob.has_magic(text):
@@ -78,10 +83,19 @@ def _files(path: Path, text: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    found = []
-    for here, folders, names in os.walk(folder):
+    """The pictures and videos of a folder and those below it, and the folders that cannot be listed."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    walk = os.walk(folder, followlinks=True, onerror=lambda error: found.append(Path(error.filename)))
+    for here, folders, names in walk:
+        real = os.path.realpath(here)
+        if real in seen:  # a link back, or to what was read already
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(here, name) for name in names if not name.startswith(".") and _kind(Path(name))]
+        shown = (Path(here, name) for name in names if not name.startswith("."))
+        found += [file for file in shown if _by_suffix(file.suffix.lower())]
     return found
 
 
@@ -91,7 +105,8 @@ def _listed(path: Path) -> list[Path]:
     for line in _lines(path):
         file = Path(os.path.expanduser(line))
         beside = path.parent / file
-        found.append(beside if not file.exists() and beside.exists() else file)
+        file = beside if not file.exists() and beside.exists() else file
+        found += sorted(_below(file)) if file.is_dir() else [file]
     return list(dict.fromkeys(found))
 
 
@@ -104,7 +119,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _kind(file: Path) -> str:
-    suffix = file.suffix.lower()
+    return "folder" if file.is_dir() else _by_suffix(file.suffix.lower())
+
+
+def _by_suffix(suffix: str) -> str:
     return "picture" if suffix in SUFFIXES else "video" if suffix in VIDEOS else ""
 
 

@@ -224,6 +224,7 @@ def test_what_cannot_be_read_is_a_line_and_exit_1(run, tmp_path: Path, capsys) -
         ("a.png", ["--augment"], "--augment is not offered: test-time"),
         ("a.png", ["--update"], "--update is not offered"),
         ("a.png", ["--save-conf"], "--save-conf goes with --save-txt"),
+        ("a.png", ["--save-conf", "--save-format", "yolo"], "--save-conf goes with --save-txt"),
         ("a.png", ["--imgsz", "1", "2", "3"], "give one number, or height and width"),
         ("a.png", ["--view-img"], "there is no display here"),
         ("notes.md", [], "neither a picture nor a video"),
@@ -241,6 +242,7 @@ def test_refused_in_one_line(
     out = capsys.readouterr().out
     assert message in out
     assert len([line for line in out.splitlines() if line.startswith("error")]) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_sides_of_the_size(weights: Path) -> None:
