@@ -39,7 +39,8 @@ SIZES = 4  # sizes of pictures that are named
 class Options:
     """Look at a data set."""
 
-    data: list[str] = config.option([], "the set's YAML; a bare name is looked up in data/ too", positional=True)
+    yaml: list[str] = config.option([], "the set's YAML; a bare name is looked up in data/ too", positional=True)
+    data: str = config.option("", "the same, as the other commands have it")
     imgsz: int = config.option(640, "training size: which boxes are too small to learn from", low=32, high=8192)
     worst: int = config.option(5, "how many labels are named of each kind that looks wrong", low=0, high=1000)
     workers: int = config.option(8, "threads that read pictures", low=1, high=256)
@@ -66,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check(options: Options) -> None:
     """Print the summary, and leave it with its pictures in a folder. Raises UserError."""
-    if len(options.data) != 1:
+    given = [*options.yaml, *filter(None, [options.data])]
+    if len(given) != 1:
         raise UserError("give one data set: python -m data.check path/to/data.yaml")
-    data = load_dataset(options.data[0])
+    data = load_dataset(given[0])
     if options.out:
         _own_folder(Path(options.out))
     LOGGER.info(f"{data.file}: {counted(data.classes, 'class', 'classes')}, pictures in {data.root}")

@@ -87,7 +87,7 @@ def _convert(args: argparse.Namespace) -> None:
         found = with_datumaro.read(source, images, name)
     else:
         found = layouts.reader(name or _recognise(source)).read(source, images)
-    pictures = collect(found, PictureFinder(found.pictures))
+    pictures = collect(found, PictureFinder(found.pictures, named=images is not None))
     seen = {box.label for picture in pictures for box in picture.boxes}
     names = found.names if found.names is not None else class_names(seen)
     if args.names is not None:
@@ -165,7 +165,7 @@ def _print_skipped(found: Source) -> None:
 def _summarise(
     found: Source, pictures: list[Picture], names: Sequence[str], told: str, args: argparse.Namespace
 ) -> None:
-    parts = splits.counted(pictures)
+    parts = splits.by_part(pictures)
     boxes = {part: Counter(box.label for p in pictures if p.split == part for box in p.boxes) for part in parts}
     print(f"{counted(len(pictures), 'picture')}: " + ", ".join(f"{count} {part}" for part, count in parts.items()))
     print(f"split {told}")

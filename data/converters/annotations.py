@@ -61,6 +61,8 @@ def collect(source: Source, finder: PictureFinder) -> list[Picture]:
     near = {file.parent for file in found}
     unused = sum(file.parent in near and file not in used for file in finder.all())
     source.counts["pictures without a usable annotation, left out"] += unused
+    for suffix, count in sorted(finder.foreign.items()):
+        source.counts[f"pictures in {suffix}, which is not read: convert them to JPEG or PNG"] += count
     return _named(pictures)
 
 
@@ -107,6 +109,9 @@ def _settle(source: Source, file: Path, claims: list[Claim]) -> list[Record]:
         kept = named[:1] if alike else []
     elif len(kept) > 1:
         kept = [record for record in kept if record.items] or kept[:1]
+        boxes = {frozenset(box for _, box in record.items) for record in kept}
+        parts = {record.split for record in kept} - {None}
+        kept = kept if len(boxes) == 1 or len(parts) < 2 else []  # two pictures of one name
     by_name = kept and not any(by_path and record is kept[0] for record, by_path in claims)
     source.counts["pictures found by their base name alone"] += bool(by_name)
     text, reason = f"{file.name} has an annotation already", "its picture has another annotation"

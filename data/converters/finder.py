@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from data.converters.source import Record
 from data.converters.split_names import split_of
+from data.files import FOREIGN
 from data.pictures import SUFFIXES
 from utils.errors import UserError
 
@@ -38,11 +39,15 @@ class PictureFinder:
     Where several pictures fit, UserError names them. Nothing outside the roots is ever read.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], named: bool = False) -> None:
+        """`named`: the roots are folders of pictures, whose own names may say a part too, as train2017 does."""
         self.roots = [Path(os.path.abspath(root)) for root in roots]
+        self._named = named
         self._by_key: dict[str, list[Path]] = defaultdict(list)
-        for file in sorted({file for root in self.roots for file in _pictures(root)}):
+        found = {file for root in self.roots for file in _files(root)}
+        for file in sorted(file for file in found if file.name.lower().endswith(SUFFIXES)):
             self._by_key[_key(file.name)].append(file)
+        self.foreign = Counter(file.suffix.lower() for file in found if file.suffix.lower() in FOREIGN)  # not read
         self._folders = {file.parent for files in self._by_key.values() for file in files}
 
     def __len__(self) -> int:
@@ -131,7 +136,7 @@ class PictureFinder:
     def split(self, file: Path) -> str | None:
         """The part of a published split that the picture's folders say."""
         root = next(root for root in self.roots if file.is_relative_to(root))
-        return split_of(file.relative_to(root))
+        return split_of(file.relative_to(root.parent if self._named else root))
 
     def _inside(self, path: Path) -> Path | None:
         """The path without `..`, if it lies below a root and can be a file name at all."""
@@ -148,7 +153,8 @@ class PictureFinder:
         )
 
 
-def _pictures(root: Path) -> list[Path]:
+def _files(root: Path) -> list[Path]:
+    """Every file below a folder that is no hidden one."""
     found, seen = [], set()
     for folder, below, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -157,7 +163,7 @@ def _pictures(root: Path) -> list[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        found += [Path(folder, name) for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("._")]
+        found += [Path(folder, name) for name in files if not name.startswith("._")]
     return found
 
 

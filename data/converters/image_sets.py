@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +22,37 @@ def base_of(folder: Path, source: Path) -> Path:
     return source
 
 
-def published(base: Path, found: Source) -> dict[str, str]:
-    """The part of each picture by its name, as the lists of `base` say."""
+class Published:
+    """The part of each listed picture: `parts` by its path as listed, `key` of it."""
+
+    def __init__(self, parts: dict[str, str]) -> None:
+        self.parts = parts
+        self._listed: dict[str, list[str]] = defaultdict(list)
+        for path in parts:
+            self._listed[path.rpartition("/")[2]].append(path)
+
+    def find(self, annotation: Path) -> tuple[str | None, list[str]]:
+        """The part of an annotation file's picture, and the listed paths that mean it.
+
+        Of several listed paths of one name, cam1/0001 and cam2/0001, those that end most like the annotation's. Where
+        they are in several parts, it is the one that validates.
+        """
+        own = key(annotation.as_posix()).split("/")
+        listed = self._listed.get(own[-1], [])
+        length = max((_common(own, path.split("/")) for path in listed), default=0)
+        best = [path for path in listed if _common(own, path.split("/")) == length]
+        return min((self.parts[path] for path in best), key=LISTS.index, default=None), best
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """How many parts at the end of two paths are the same."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+def published(base: Path, found: Source) -> Published:
+    """The part of each picture, as the lists of `base` say."""
     files = dict(_lists(base))
     if not files.keys() & set(LISTS):  # one list for each class, cat_train.txt, is all that some sets have
         files = {f"{name} of a class": file for name, file in files.items()}
@@ -34,12 +64,12 @@ def published(base: Path, found: Source) -> dict[str, str]:
                     here = "train" if part == "trainval" else part
                     found.counts[TWICE] += part != "trainval" and parts.get(stem, here) != here
                     parts.setdefault(stem, here)
-    return parts
+    return Published(parts)
 
 
 def key(name: str) -> str:
-    """A picture's name in a list, or an annotation's, without folders, suffix and letter case."""
-    name = PurePosixPath(name.replace("\\", "/")).name.casefold()
+    """A picture's path in a list, or an annotation's, without suffix and letter case."""
+    name = PurePosixPath(name.replace("\\", "/")).as_posix().casefold()
     return re.sub(r"\.(jpe?g|png|bmp|webp|tiff?|xml)$", "", name)
 
 

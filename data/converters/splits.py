@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from data.converters.annotations import Picture
+from utils.console.wording import counted
 from utils.errors import UserError
 
 PARTS = ("train", "val", "test")
@@ -51,7 +52,7 @@ def assign(pictures: Sequence[Picture], share: float | None, seed: int, resplit:
 def _drawn(pictures: Sequence[Picture], share: float | None, seed: int) -> list[Picture]:
     share = DEFAULT_SHARE if share is None else share
     if share == 0:
-        raise UserError("--val 0: no split is published, so a share has to be drawn; give one, such as 0.15")
+        raise UserError("--val 0: the split has to be drawn, and validation needs a share; give one, such as 0.15")
     names = [picture.name for picture in pictures]
     if len(set(names)) < len(names):  # parts are named each below its own folder
         base = os.path.commonpath([picture.file.parent for picture in pictures])
@@ -67,7 +68,7 @@ def split(names: Sequence[str], share: float, seed: int) -> set[str]:
     Names are ordered by a hash of seed and name, which no file system, library version or machine changes.
     """
     if len(names) < 2:
-        raise UserError(f"{len(names)} usable pictures: training and validation need one each at least")
+        raise UserError(f"{counted(len(names), 'usable picture')}: training and validation need one each at least")
     ordered = sorted(names, key=lambda name: (_digest(name, seed), name))
     count = math.ceil(round(len(names) * share, 6))
     return set(ordered[: min(max(count, 1), len(names) - 1)])
@@ -89,7 +90,7 @@ def shared_pictures(pictures: Sequence[Picture]) -> list[str]:
     return sorted(lines)
 
 
-def counted(pictures: Sequence[Picture]) -> dict[str, int]:
+def by_part(pictures: Sequence[Picture]) -> dict[str, int]:
     """How many pictures each part has, without the parts that have none."""
     counts = Counter(picture.split for picture in pictures)
     return {part: counts[part] for part in PARTS if counts[part]}

@@ -52,20 +52,20 @@ def _records(found: Source, source: Path, files: list[Path], images: Path | None
     homes = {folder: _home(folder, source) for folder in folders}
     bases = {folder: image_sets.base_of(folder, source) for folder in folders}
     lists = {base: image_sets.published(base, found) for base in set(bases.values())}
-    listed = {base: set(parts) for base, parts in lists.items()}
+    unused = {base: set(lists[base].parts) for base in lists}
     for file in files:
         where = str(file.relative_to(source))
         base, pictures = homes[file.parent]
-        name = image_sets.key(file.name)
-        listed[bases[file.parent]].discard(name)
+        listed_in, names = lists[bases[file.parent]].find(file.relative_to(bases[file.parent]))
+        unused[bases[file.parent]].difference_update(names)
         try:
             tree = _annotation(load_xml(file, LARGEST))
         except UserError as error:
             found.skip(where, str(error))
             continue
-        split = lists[bases[file.parent]].get(name) or split_of(file.relative_to(source))
+        split = listed_in or split_of(file.relative_to(source))
         yield _record(where, file, tree, _folders(file, base, images or pictures), split, found)
-    found.counts["names in ImageSets without an annotation"] += sum(map(len, listed.values()))
+    found.counts["names in ImageSets without an annotation"] += sum(map(len, unused.values()))
 
 
 def _home(folder: Path, source: Path) -> tuple[Path, Path | None]:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from data.converters.annotations import Picture, yolo_row
-from data.converters.splits import counted
+from data.converters.splits import by_part
 from utils.console.log import progress
 from utils.errors import UserError
 
@@ -31,7 +31,7 @@ def write(target: Path, pictures: Sequence[Picture], names: Sequence[str], comme
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
             fresh = Path(scratch) / "new"
             _fill(fresh, pictures, names)
-            (fresh / "data.yaml").write_text(_data_yaml(list(counted(pictures)), names, comment), encoding="utf-8")
+            (fresh / "data.yaml").write_text(_data_yaml(list(by_part(pictures)), names, comment), encoding="utf-8")
             if target.is_dir() and any(target.iterdir()):
                 target.rename(Path(scratch) / "old")
             fresh.replace(target)
@@ -42,7 +42,7 @@ def write(target: Path, pictures: Sequence[Picture], names: Sequence[str], comme
 
 
 def _fill(root: Path, pictures: Sequence[Picture], names: Sequence[str]) -> None:
-    for part in counted(pictures):
+    for part in by_part(pictures):
         for kind in ("images", "labels"):
             (root / kind / part).mkdir(parents=True)
     index: dict[str, int] = {name: number for number, name in enumerate(names)}

@@ -70,8 +70,12 @@ def _records(root: Path, images: Path, texts: list[Path], config: Config, found:
     stated, lost = splits(config, images, pictures)
     for where, reason in lost:
         found.skip(where, reason, "what a split names is not there")
-    twice = sum(len(parts) > 1 for parts in stated.values())
-    found.counts["pictures that two parts of the split name, which is no split of them"] = twice
+    trained = [parts for parts in stated.values() if "train" in parts]
+    no_split = bool(trained) and all(len(parts) > 1 for parts in trained)
+    told = "which is no split of them" if no_split else "kept for validation or test"
+    found.counts[f"pictures that two parts of the split name, {told}"] = sum(
+        len(parts) > 1 for parts in stated.values()
+    )
     pairs = pair(pictures, images, texts, root)
     found.counts["label files found by the name of their picture alone"] = pairs.by_name
     for unclear, reason, kind in pairs.unclear:
@@ -85,7 +89,7 @@ def _records(root: Path, images: Path, texts: list[Path], config: Config, found:
         parts = stated.get(picture) or {split_of(path)}
         items = tuple(_items(text, found.names, config.poses, found.counts)) if text else ()
         where = text.relative_to(root).as_posix() if text else path.as_posix()
-        split = next(iter(parts)) if len(parts) == 1 else None
+        split = min(parts, key=("test", "val", "train", None).index) if len(parts) == 1 or not no_split else None
         yield Record(where, path.as_posix(), (images,), items=items, split=split, normalised=True)
 
 

@@ -240,3 +240,9 @@ def test_samples_show_every_class(tmp_path: Path) -> None:
     assert len(set(names)) == 16
     assert "rare" in names
     assert "none" not in names
+
+
+def test_the_set_as_other_commands_name_it(tmp_path, capsys):
+    file = write_set(tmp_path / "set", {"a": "0 .5 .5 .4 .4\n"}, {"b": "1 .5 .5 .4 .4\n"})
+    assert run(capsys, "--data", file, "--out", tmp_path / "out")[0] == 0
+    assert run(capsys, file, "--data", file)[0] == 2

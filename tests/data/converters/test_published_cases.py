@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.convert import main
 from tests.data.converters.layouts import converted
 from tests.data.converters.published import put
 from tests.data.converters.test_published import run
@@ -191,3 +192,52 @@ def test_boxes_by_corners_are_warned_of(tmp_path):
     content["annotations"] = [item | {"bbox": [40, 30, 60, 45]} for item in content["annotations"]]
     put(tmp_path / "src" / "set.json", content)
     assert "warning: most boxes reach out of their pictures" in read(tmp_path, made)[1]
+
+
+def test_lists_that_name_folders(tmp_path):
+    names = [f"cam{cam}/{k:04}.png" for cam in (1, 2, 3) for k in (1, 2)]
+    made = pictures(tmp_path / "src" / "JPEGImages", *names)
+    for number, name in enumerate(names):
+        put(tmp_path / "src" / "Annotations" / name.replace(".png", ".xml"), voc(name[5:], number))
+    put(tmp_path / "src" / "ImageSets" / "Main" / "train.txt", "cam1/0001\ncam1/0002\ncam2/0001\ncam9/0001\n")
+    put(tmp_path / "src" / "ImageSets" / "Main" / "val.txt", "./x/cam2/0002.png\ncam3/0001\ncam3/0002\n")
+    code, told, found = read(tmp_path, made)
+    assert code == 0
+    assert "names in ImageSets without an annotation: 1" in told
+    parts = ("train", "train", "train", "val", "val", "val")
+    assert found == {name: (part, [4 + k]) for k, (name, part) in enumerate(zip(names, parts, strict=True))}
+
+
+def test_pictures_of_one_part_named_for_both(tmp_path, capsys):
+    """--images of the training pictures: the same names in the validation list are of other pictures."""
+    made = pictures(tmp_path / "src", "train2017/0.png", "train2017/1.png", "train2017/2.png", "val2017/0.png")
+    put(tmp_path / "src" / "annotations" / "instances_train2017.json", coco(["0.png", "1.png"]))
+    put(tmp_path / "src" / "annotations" / "instances_val2017.json", coco(["0.png", "2.png"]))
+    folders = [tmp_path / "src", "--out", tmp_path / "dst", "--images", tmp_path / "src" / "train2017"]
+    assert main([str(folder) for folder in folders]) == 0
+    assert "its picture is missing: 2" in capsys.readouterr().out
+    found = {made[d]: [round(c[0]) for _, c in boxes] for d, (_, boxes) in converted(tmp_path / "dst").items()}
+    assert found == {"train2017/0.png": [4], "train2017/1.png": [5]}
+
+
+def test_one_picture_that_two_parts_say_different_things_of(tmp_path):
+    made = pictures(tmp_path / "src" / "images", "0.png", "1.png", "2.png")
+    put(tmp_path / "src" / "annotations" / "instances_train.json", coco(["0.png", "1.png"]))
+    put(tmp_path / "src" / "annotations" / "instances_val.json", coco(["2.png", "0.png"]))
+    code, told, found = read(tmp_path, made)
+    assert code == 0
+    assert "its picture is claimed by several annotations: 2" in told
+    assert found == {"1.png": ("train", [5]), "2.png": ("val", [4])}
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path):
+    made = pictures(tmp_path / "src", "a.png", "b.png", "c.png")
+    for k, name in enumerate("abc"):
+        put(tmp_path / "src" / f"{name}.xml", voc(f"{name}.png", k))
+    (tmp_path / "src" / "c.png").rename(tmp_path / "src" / "c.HEIC")
+    code, told, found = read(tmp_path, made)
+    assert code == 0
+    assert "pictures in .heic, which is not read: convert them to JPEG or PNG: 1" in told
+    assert lefts(found) == {"a.png": [4], "b.png": [5]}
+    (tmp_path / "src" / "b.png").unlink()
+    assert "error: 1 usable picture: training and validation" in run(tmp_path / "src", tmp_path / "dst2")[1]

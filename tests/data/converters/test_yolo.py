@@ -253,3 +253,15 @@ def test_no_labels_is_one_line(tmp_path):
     assert yolo.recognise(tmp_path) is None
     with pytest.raises(UserError, match="holds no YOLO labels"):
         yolo.read(tmp_path, None)
+
+
+def test_a_picture_in_two_lists_validates(tmp_path):
+    shots = [shot(f"obj_train_data/{k}.jpg", ("cat", k, 6, 14, 21)) for k in range(3)]
+    draw(tmp_path, shots)
+    write_darknet(tmp_path, shots)
+    (tmp_path / "obj.data").write_text("classes = 1\ntrain = train.txt\nvalid = valid.txt\nnames = obj.names\n")
+    (tmp_path / "train.txt").write_text("obj_train_data/0.jpg\nobj_train_data/1.jpg\n")
+    (tmp_path / "valid.txt").write_text("obj_train_data/1.jpg\nobj_train_data/2.jpg\n")
+    found, source = read(tmp_path)
+    check(found, shots, dict(zip((one.path for one in shots), ("train", "val", "val"), strict=True)))
+    assert source.counts["pictures that two parts of the split name, kept for validation or test"] == 1
