@@ -23,7 +23,7 @@ from data.jpeg import lacks_end
 from data.labels import MAX_BYTES as LABEL_BYTES
 from data.labels import Parsed, parse_labels
 from data.pictures import SUFFIXES, BadPictureError, check_picture, read_picture
-from data.report import IndexReport
+from data.report import IndexReport, counted
 from utils.console.log import one_line, progress
 from utils.errors import UserError
 
@@ -78,7 +78,8 @@ def build_index(
     Broken pictures and rows are left out, reported in `report.messages` and, the first ten, in the log; no file of
     the user's is changed. With `cache` one file beside the first source keeps what was found; only files whose size
     or time changed are read again. UserError where a source is missing, no picture is usable, or, unless
-    `allow_background`, no picture has a label file. With `poses` label rows have key points behind the box.
+    `allow_background`, no picture has a label file or every row of them was left out. With `poses`
+    label rows have key points behind the box.
     """
     found = find_pictures([Path(source) for source in sources], root)
     files = found.files
@@ -101,6 +102,10 @@ def build_index(
     if not allow_background and (records.stats[usable, 2] < 0).all():
         _refuse_unlabelled(files, usable, desc)
     report.log(desc)
+    if not allow_background and not report.boxes and report.skipped_rows:
+        lost = counted(report.skipped_rows, "label row was", "label rows were")
+        prefix = f"{desc}: " if desc else ""
+        raise UserError(f"{prefix}no box is left: {lost} skipped, for the reasons above; correct the label files")
     return _assemble(files, found.names, records, usable, report)
 
 

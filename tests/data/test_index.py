@@ -248,3 +248,10 @@ def test_poses_are_boxes_with_more_behind(tmp_path):
     images = write_dataset(tmp_path, {"a": "0 0.5 0.5 0.2 0.2" + " 0.1 0.1" * 4 + "\n"})
     assert build(images, root=tmp_path, poses=True).labels[0].tolist() == np.float32([[0, 0.5, 0.5, 0.2, 0.2]]).tolist()
     assert build(images, root=tmp_path).report.polygons == 1  # and the cache tells the two apart
+
+
+def test_a_set_of_which_no_row_is_left_is_refused(tmp_path):
+    images = write_dataset(tmp_path, {"a": "0 320 240 64 64\n", "b": "7 0.5 0.5 0.1 0.1\n", "c": None})
+    with pytest.raises(UserError, match="val: no box is left: 2 label rows were skipped, for the reasons above"):
+        build(images, root=tmp_path, allow_background=False, desc="val")
+    assert build(images, root=tmp_path).report.skipped_rows == 2
