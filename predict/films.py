@@ -95,7 +95,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream is not stream:
                     continue
-                for frame in _decoded(packet):
+                for frame in decoded(packet):
                     if frame is None or frame.is_corrupt:
                         broken += 1
                     else:
@@ -111,7 +111,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
         raise Unreadable(f"{origin.file}: {broken} of its {number} frames are broken and left out")
 
 
-def _decoded(packet: Any) -> list[Any]:
+def decoded(packet: Any) -> list[Any]:
     """The frames of a packet, [None] where it is broken: the next one may be sound."""
     try:
         return packet.decode()

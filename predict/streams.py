@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from predict.films import decoded, pyav
 from predict.frames import Frame, Origin
 
 LOGGER = logging.getLogger("anneal")
@@ -44,11 +45,9 @@ class Stream:
     def _run(self) -> None:
         attempt, start = 0, time.monotonic()
         while not self._stop.is_set():
-            video = self._open()
-            opened = video.isOpened()
-            count = self._read(video, start) if opened else 0
-            length = video.get(cv2.CAP_PROP_FRAME_COUNT) if opened else 0
-            video.release()
+            count, length = (
+                self._read_av(start) if pyav() and not self.origin.file.isdecimal() else self._read_cv(start)
+            )
             if self._stop.is_set():
                 return
             if count and 0 < length <= self.number:  # a file on a server, read to its end
@@ -62,6 +61,39 @@ class Stream:
             LOGGER.warning(f"{self.origin.name}: {what}; trying again in {self.pauses[attempt]:g} s")
             self._stop.wait(self.pauses[attempt])
             attempt += 1
+
+    def _read_av(self, start: float) -> tuple[int, float]:
+        """Keep frames until the stream fails: how many were read, and how many there are if it is a file."""
+        av, count, length = pyav(), 0, 0
+        try:
+            with av.open(
+                self.origin.file, options={"rtsp_transport": "tcp"}, timeout=(OPEN_MS / 1000, READ_MS / 1000)
+            ) as source:
+                stream = source.streams.video[0]
+                stream.codec_context.options = {"err_detect": "explode"}  # else what is broken is filled in
+                length = stream.frames
+                for packet in source.demux(stream):
+                    for frame in decoded(packet):
+                        if self._stop.is_set():
+                            return count, length
+                        if frame is None or frame.is_corrupt:
+                            self.broken += 1
+                            continue
+                        count += 1
+                        self._keep(frame.to_ndarray(format="rgb24"), time.monotonic() - start)
+        except (av.error.FFmpegError, IndexError, ValueError, OSError) as error:
+            LOGGER.debug(f"{self.origin.name}: {error}")
+        return count, length
+
+    def _read_cv(self, start: float) -> tuple[int, float]:
+        """The same for a webcam, and where PyAV is not installed."""
+        video = self._open()
+        try:
+            if not video.isOpened():
+                return 0, 0
+            return self._read(video, start), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        finally:
+            video.release()
 
     def _open(self) -> cv2.VideoCapture:
         text = self.origin.file
