@@ -50,6 +50,6 @@ def _around(runs: Sequence[int], height: int) -> tuple[float, ...] | None:
             if first != last:  # it goes on at the top of the next column
                 y1, y2 = 0, height - 1
             left, right = first if left is None else left, last
-            top, bottom = (y1, y2) if top is None else (min(top, y1), max(bottom, y2))
+            top, bottom = (y1, y2) if top is None or bottom is None else (min(top, y1), max(bottom, y2))
         start += run
     return None if left is None else (float(left), float(top), right + 1.0, bottom + 1.0)
