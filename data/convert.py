@@ -181,6 +181,9 @@ def _summarise(
         print(f"skipped: {len(found.skipped)}")
         for reason, count in found.reasons.most_common():
             print(f"  {reason}: {count}".encode(errors="backslashreplace").decode())
+    for part in parts:
+        if not boxes[part]:
+            print(f"warning: no picture of {part} has a box: are its annotations missing?")
     if found.counts["boxes clipped to their picture"] * 2 > sum(len(picture.boxes) for picture in pictures):
         print("warning: most boxes reach out of their pictures: are they corners where width and height are due?")
     shared = splits.shared_pictures(pictures)

@@ -241,3 +241,12 @@ def test_pictures_that_are_not_read_are_counted(tmp_path):
     assert lefts(found) == {"a.png": [4], "b.png": [5]}
     (tmp_path / "src" / "b.png").unlink()
     assert "error: 1 usable picture: training and validation" in run(tmp_path / "src", tmp_path / "dst2")[1]
+
+
+def test_a_part_without_boxes_is_told(tmp_path):
+    pictures(tmp_path / "src", "train/images/a.png", "valid/images/b.png")
+    put(tmp_path / "src" / "train" / "labels" / "a.txt", "0 0.5 0.5 0.2 0.2\n")
+    code, told = run(tmp_path / "src", tmp_path / "dst")
+    assert code == 0
+    assert "warning: no picture of val has a box" in told
+    assert "no picture of train" not in told
