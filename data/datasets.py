@@ -103,8 +103,7 @@ def _check_keys(file: Path, content: dict[Any, Any]) -> None:
         LOGGER.warning("%s: 'download' is ignored: nothing that a data file says is run.", place(file, "download"))
     foreign = [str(key) for key in content if key not in KEYS]
     if foreign:
-        poses = "rows with key points are no boxes: convert such a set with data.convert; " * ("kpt_shape" in foreign)
-        LOGGER.warning("%s: %skeys of other tools, ignored: %s", file, poses, one_line(", ".join(foreign))[:300])
+        LOGGER.warning("%s: keys of other tools, ignored: %s", file, one_line(", ".join(foreign))[:300])
 
 
 def _names(file: Path, content: dict[Any, Any]) -> tuple[str, ...]:
