@@ -19,6 +19,7 @@ if __name__ == "__main__":
     begin_imports()
 
 
+from exporters import ExportedDetector
 from predict import films, sources
 from predict.folder import begin
 from predict.frames import Frame, Origin, Unreadable
@@ -152,6 +153,8 @@ def prepare_model(options: Options) -> Model:
     model.agnostic = options.agnostic_nms
     model.classes = [int(each) if each.isdecimal() else each for each in options.classes] or None
     model.check(options.size)
+    if isinstance(model.network, ExportedDetector):
+        model.network.warn(options.conf_thres, options.iou_thres)
     if devices.half_precision(options.half, model.device):
         model.half()
     return model

@@ -20,6 +20,7 @@ from data.datasets import DatasetConfig, load_dataset
 from data.index import build_index
 from data.loader import ValLoader
 from data.store import image_size, open_store
+from exporters import ExportedDetector
 from models.load import load_detector
 from predict.batches import Predictions, evaluation_mode, ground_truth, predictions
 from predict.model import load_network
@@ -146,6 +147,8 @@ def run(options: Options) -> Metrics:
     names = ("object",) if options.single_cls else dataset.names
     if not options.single_cls:
         check_classes(model.names, dataset.names, dataset.file)
+    if isinstance(model, ExportedDetector) and options.task != "speed":
+        model.warn(options.conf_thres, options.iou_thres)
     folder = numbered(options.project, options.name, options.exist_ok)
     timing = options.task == "speed"
     matrix, coco, speed = ConfusionMatrix(len(names)), CocoJson(loader.index.files, loader.index.shapes, names), Speed()

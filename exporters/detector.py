@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from exporters.model import Exported
 from utils.boxes import xyxy_to_cxcywh
+
+LOGGER = logging.getLogger("anneal")
 
 
 class ExportedDetector(nn.Module):
@@ -23,6 +27,15 @@ class ExportedDetector(nn.Module):
         self.classes, self.names = exported.classes, exported.names
         self.stride, self.max_stride = torch.tensor([exported.stride]), exported.stride
         self.place = nn.Parameter(torch.empty(0, device=exported.device), requires_grad=False)  # tells the device
+
+    def warn(self, conf: float, iou: float) -> None:
+        """Say where the NMS inside the file drops boxes that these thresholds would keep, or keeps others."""
+        own = self.exported
+        if own.nms and (conf < own.conf or iou != own.iou):
+            LOGGER.warning(
+                f"{own.path}: its own NMS runs first, with a lowest score of {own.conf:g} and an overlap of "
+                f"{own.iou:g}; what it drops is not seen with {conf:g} and {iou:g}; export without --nms to choose"
+            )
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, H, W) to (B, boxes, 5 + classes), and no heads."""

@@ -95,8 +95,8 @@ class Model:
         self.network.to(self.device)
         return self
 
-    def __call__(self, source: Any, size: int | None = None, batch_size: int = 8) -> Results:
-        """The boxes of pictures of any sizes. `size`: pixels of the longer side (default: as it was trained).
+    def __call__(self, source: Any, size: int | tuple[int, int] | None = None, batch_size: int = 8) -> Results:
+        """The boxes of pictures of any sizes. `size`: of the longer side, or height and width (default: as trained).
 
         UserError for what is no picture.
         """
@@ -126,6 +126,9 @@ class Model:
         self, picture: tuple[int, int], size: int | tuple[int, int] | None
     ) -> tuple[tuple[int, int], tuple[int, int]]:
         """Height and width of the tensor that a picture is laid into, and those it is resized to."""
+        sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+        if size is not None and not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+            raise UserError(f"size {size!r}: give the pixels of the longer side, or (height, width), in whole numbers")
         exported = getattr(self.network, "exported", None)
         if exported is not None and not exported.dynamic:
             if size is not None and size != exported.size and (size, size) != exported.size:
@@ -133,7 +136,7 @@ class Model:
                 raise UserError(f"{exported.path}: takes {height} x {width} pixels alone; leave the size out")
             return exported.size, fitted_into(*picture, *exported.size)
         size = size or self.size
-        inside = fitted(*picture, size) if isinstance(size, int) else fitted_into(*picture, *size)
+        inside = fitted_into(*picture, *size) if isinstance(size, tuple) else fitted(*picture, int(size))
         return batch_shape(np.array([inside]), self.network.max_stride, PAD), inside
 
     @torch.inference_mode()
@@ -181,6 +184,8 @@ class Model:
         for each in asked:
             if each in self.names:
                 each = self.names.index(each)
+            if isinstance(each, np.integer | bool):
+                each = int(each)
             if not isinstance(each, int) or not 0 <= each < len(self.names):
                 raise UserError(f"class {each!r} is unknown; {nearest(str(each), self.names)}")
             numbers.append(each)

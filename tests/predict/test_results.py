@@ -234,7 +234,19 @@ def test_through_the_hub_and_without(module_runs: Runs, tmp_path: Path) -> None:
         torch.hub.load(str(ROOT), "custom", path=str(tmp_path / "none.pt"), source="local")
 
 
-def test_an_exported_file_is_a_model_too(detector: Detector, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, -32, 64.5, "64", (64,), (64, 0), (64, 64, 64)])
+def test_what_is_no_size(size: object, model: Model) -> None:
+    with pytest.raises(UserError, match="give the pixels of the longer side"):
+        model(np.zeros((60, 90, 3), np.uint8), size=size)
+
+
+def test_numbers_of_numpy(model: Model) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
+    model.classes = np.array([1])
+    assert set(model(pixels, size=np.int64(64)).xyxy[0][:, 5].tolist()) <= {1}
+
+
+def test_an_exported_file_is_a_model_too(detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
     for nms in (False, True):
         facts = exporters.Metadata(NAMES, 32, (64, 64), 1, dynamic=True, nms=nms)
@@ -243,6 +255,11 @@ def test_an_exported_file_is_a_model_too(detector: Detector, tmp_path: Path) -> 
         found, rows = model(pixels).xyxy[0], expected(pixels).xyxy[0]
         assert len(rows)
         torch.testing.assert_close(found, rows, atol=1e-3, rtol=0)
+        caplog.clear()
+        model.network.warn(0.25, 0.45)
+        assert not caplog.text
+        model.network.warn(0.001, 0.6)
+        assert ("its own NMS runs first" in caplog.text) == nms
     facts = exporters.Metadata(NAMES, 32, (64, 96), 2)
     exporters.get("torchscript").write(Export(detector, facts, torch.device("cpu")), tmp_path / "b.torchscript")
     fixed = load(tmp_path / "b.torchscript")
