@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from data.converters.source import Source
+from data.lists import read_lines
 from utils.errors import UserError
 
 LISTS = ("test", "val", "train", "trainval")  # a name in several is in the first: what validates is never trained on
@@ -98,9 +99,8 @@ def _below(base: Path, *names: str) -> list[Path]:
 def _names(file: Path) -> list[str]:
     """The pictures of a list, one a line: a name, which may hold blanks, and in all lines or none -1, 0 or 1."""
     try:
-        text = file.read_text(encoding="utf-8-sig", errors="replace")
+        lines = [line for _, line in read_lines(file)]
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = [re.fullmatch(r"(.*\S)\s+(-1|0|1)", line) for line in lines]
     return [key(mark[1]) for mark in marked if mark] if all(marked) else [key(line) for line in lines]

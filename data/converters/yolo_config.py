@@ -14,6 +14,7 @@ import yaml
 from data.converters.json_files import head
 from data.converters.shapes import number
 from data.converters.split_names import split_name
+from data.lists import read_lines
 from data.pictures import SUFFIXES
 from utils.config.safe_yaml import load_yaml
 from utils.errors import UserError
@@ -138,11 +139,10 @@ def _read_data(file: Path) -> Config:
 
 def _lines(file: Path) -> list[str]:
     try:
-        text = file.read_bytes().decode("utf-8-sig", "replace")
+        lines = [line.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for _, line in read_lines(file)]
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
-    lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if not line.startswith("#")]
 
 
 def located(entry: str, *roots: Path) -> Path | None:

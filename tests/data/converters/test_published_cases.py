@@ -250,3 +250,15 @@ def test_a_part_without_boxes_is_told(tmp_path):
     assert code == 0
     assert "warning: no picture of val has a box" in told
     assert "no picture of train" not in told
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_in_any_encoding(tmp_path, encoding):
+    made = pictures(tmp_path / "src" / "JPEGImages", "a.png", "b.png", "ä.png")
+    for k, name in enumerate("abä"):
+        put(tmp_path / "src" / "Annotations" / f"{name}.xml", voc(f"{name}.png", k))
+    put(tmp_path / "src" / "ImageSets" / "Main" / "train.txt", "a\r\nä\r\n", encoding)
+    put(tmp_path / "src" / "ImageSets" / "Main" / "val.txt", "b\r\n", encoding)
+    code, told, found = read(tmp_path, made)
+    assert (code, "split as published" in told) == (0, True)
+    assert found == {"a.png": ("train", [4]), "b.png": ("val", [5]), "ä.png": ("train", [6])}

@@ -265,3 +265,16 @@ def test_a_picture_in_two_lists_validates(tmp_path):
     found, source = read(tmp_path)
     check(found, shots, dict(zip((one.path for one in shots), ("train", "val", "val"), strict=True)))
     assert source.counts["pictures that two parts of the split name, kept for validation or test"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_in_any_encoding(tmp_path, encoding):
+    shots = [shot(f"{k}.jpg", ("cat", k, 6, 14, 21), split="val" if k == 2 else "train") for k in range(3)]
+    draw(tmp_path, shots)
+    write_yolo(tmp_path, shots)
+    (tmp_path / "train.txt").write_bytes("C:\\x\\0.jpg\r\nC:\\x\\1.jpg\r\n".encode(encoding))
+    (tmp_path / "val.txt").write_bytes("C:\\x\\2.jpg\r\n".encode(encoding))
+    (tmp_path / "classes.txt").write_bytes("cat\r\n".encode(encoding))
+    found, source = read(tmp_path)
+    check(found, shots, {one.path: one.split for one in shots})
+    assert source.names == ("cat",)
