@@ -73,7 +73,7 @@ def run(options: Options) -> int:
     origins = sources.find(options.source)
     model = prepare_model(options)
     window = Window(model.names, options.wanted().style) if options.view_img else None
-    folder = begin(options)
+    folder = begin(options, origins)
     tally, outputs = Tally(), Outputs(folder, model.names, options.wanted(), origins)
     with StopRequest() as stop_request:
         try:

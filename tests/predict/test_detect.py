@@ -201,6 +201,17 @@ def test_a_folder_used_again_is_written_anew(run, tmp_path: Path) -> None:
     assert (out / "mine.txt").read_text() == "kept"
 
 
+@pytest.mark.parametrize("source", ["out/exp", "out/exp/v.mp4", "out/exp/crops"])
+def test_sources_in_a_folder_used_again_are_spared(run, tmp_path: Path, capsys, source: str) -> None:
+    picture(tmp_path / "in" / "a.png")
+    film(tmp_path / "in" / "v.mp4", [noise(number) for number in range(3)])
+    _, out = run("in", "--save-crop")
+    before = {file: file.read_bytes() for file in out.rglob("*.*")}
+    assert run(source, "--exist-ok")[0] == 2
+    assert "would be lost" in capsys.readouterr().out
+    assert before == {file: file.read_bytes() for file in out.rglob("*.*")}
+
+
 def test_what_cannot_be_read_is_a_line_and_exit_1(run, tmp_path: Path, capsys) -> None:
     picture(tmp_path / "in" / "good.png")
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
