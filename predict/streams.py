@@ -97,6 +97,8 @@ class Stream:
 
     def _open(self) -> cv2.VideoCapture:
         text = self.origin.file
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what fails is said here, in one line
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         if text.isdecimal():
             return cv2.VideoCapture(int(text))
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")  # without it frames come in shreds

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import pytest
 
 import detect
+from predict.frames import Origin
 from predict.names import film_names
 from predict.sources import find
+from predict.streams import Stream
 from tests.predict.conftest import film, noise, picture
 
 
@@ -88,3 +90,10 @@ def test_cameras_of_like_names(tmp_path: Path) -> None:
     names = [str(origin.name) for origin in origins]
     assert names == ["x_1_2", "x_1", "x_1_3", "10.0.0.1"]
     assert [str(name) for name in film_names(origins).values()] == [f"{name}.mp4" for name in names]
+
+
+def test_a_stream_that_fails_is_said_in_our_words_alone(capfd: pytest.CaptureFixture) -> None:
+    stream = Stream(Origin("http://127.0.0.1:9/none.mjpg", PurePosixPath("camera"), "stream"), pauses=[])
+    stream._thread.join(20)
+    assert "could not be taken up again" in stream.ended
+    assert capfd.readouterr().err == ""
