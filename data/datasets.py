@@ -83,11 +83,12 @@ def _find(data: str | Path) -> Path:
             return path
         if os.path.isdir(path):
             raise UserError(f"{path} is a folder; give the data set's YAML file")
-    known = {path.name for folder in (looked[0].parent, PACKAGE) for path in sorted(folder.glob("*.yaml"))[:100]}
+    near = [path.parent for path in looked if path.parent == PACKAGE or path == looked[0]]
+    known = {path.name for folder in near for path in sorted(folder.glob("*.yaml"))[:100]}
     folders = " and ".join(dict.fromkeys(str(path.parent) for path in looked))
     broken = ", but a link to nothing," if any(os.path.islink(path) for path in looked) else ""
-    hint = nearest(Path(data).name, known)
-    raise UserError(f"no data set file '{data}'{broken} (looked in {folders}); give --data with the set's YAML; {hint}")
+    hint = f"; {nearest(Path(data).name, known)}" if known else ""
+    raise UserError(f"no data set file '{data}'{broken} (looked in {folders}); give --data with the set's YAML{hint}")
 
 
 def _check_keys(file: Path, content: dict[Any, Any]) -> None:

@@ -197,3 +197,12 @@ def test_the_sample_never_covers_for_a_wrong_path(folder, monkeypatch):
     monkeypatch.setattr(datasets, "render", lambda root: pytest.fail("drawn over an existing folder"))
     refused(write(folder / "a.yaml", sample="faces", train="images/typo"), "images/typo")
     assert not load_dataset(write(folder / "a.yaml", sample="faces")).sample
+
+
+def test_a_whole_path_is_not_taken_for_a_misspelt_set_of_ours(tmp_path):
+    with pytest.raises(UserError) as caught:
+        load_dataset(tmp_path / "gone" / "data.yaml")
+    assert "mask.yaml" not in str(caught.value)
+    assert str(caught.value).endswith("give --data with the set's YAML")
+    with pytest.raises(UserError, match=r"did you mean 'mask\.yaml'"):
+        load_dataset("maks.yaml")
