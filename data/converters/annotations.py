@@ -174,7 +174,7 @@ def _join(source: Source, same: list[Picture]) -> Picture:
     if len(same) == 1:
         return first
     source.counts["pictures annotated in several places, their boxes joined"] += 1
-    parts = {picture.split for picture in same}
+    parts = {picture.split for picture in same} - {None}
     if len(parts) > 1:  # what validates must not be trained on
         source.counts["pictures listed in two parts of the split, kept for validation or test"] += 1
     split = next((part for part in ("test", "val", "train") if part in parts), None)

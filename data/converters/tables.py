@@ -38,13 +38,13 @@ class Columns:
 
 @dataclass
 class Rows:
-    """The rows of one picture."""
+    """The rows of one picture in tables of one part of the split: names may come again in another."""
 
     where: str
     folder: Path
     size: tuple[float, float] | None = None
     items: list[tuple[str, Box | str]] = field(default_factory=list)
-    splits: set[str] = field(default_factory=set)
+    split: str | None = None
     fractions: bool = False
 
 
@@ -60,10 +60,10 @@ def read(source: Path, images: Path | None = None) -> Source:
         raise UserError(f"{source}: holds no CSV of boxes (columns filename, class, xmin, ymin, xmax, ymax)")
     root = source if source.is_dir() else source.parent
     found = Source("CSV table", (images or root,))
-    pictures: dict[tuple[Path, str], Rows] = {}
+    pictures: dict[tuple[Path, str, str | None], Rows] = {}
     for file in files:
         _take(file, root, pictures, found)
-    found.records = _records(pictures, images, found)
+    found.records = _records(pictures, images)
     return found
 
 
@@ -95,7 +95,7 @@ def _columns(text: str) -> Columns | None:
     return None
 
 
-def _take(file: Path, root: Path, pictures: dict[tuple[Path, str], Rows], found: Source) -> None:
+def _take(file: Path, root: Path, pictures: dict[tuple[Path, str, str | None], Rows], found: Source) -> None:
     columns, path = _columns(_text(file)), file.relative_to(root)
     split, names = split_of_file(path), _descriptions(file) if columns.fractions else {}
     try:
@@ -109,10 +109,10 @@ def _take(file: Path, root: Path, pictures: dict[tuple[Path, str], Rows], found:
             if any(row):
                 found.skip(f"{path.as_posix()}:{number}", "it names no picture")
             continue
-        entry = pictures.setdefault((file.parent, picture), Rows(f"{path.as_posix()}: {picture}", file.parent))
+        fresh = Rows(f"{path.as_posix()}: {picture}", file.parent, split=split)
+        entry = pictures.setdefault((file.parent, picture, split), fresh)
         entry.size = entry.size or size_of(cells.get("width"), cells.get("height"))
         entry.fractions = columns.fractions
-        entry.splits |= {split} if split else set()
         if any(cells.get(key) for key in ("label", "x1", "y1")):  # RetinaNet's rows of background name a picture alone
             label = names.get(cells.get("label", ""), cells.get("label", ""))
             entry.items.append((f"row {number}", _box(label, cells)))
@@ -145,10 +145,8 @@ def _descriptions(file: Path) -> dict[str, str]:
     return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
 
 
-def _records(pictures: dict[tuple[Path, str], Rows], images: Path | None, found: Source) -> Iterator[Record]:
-    for (folder, picture), rows in pictures.items():
-        found.counts["pictures that two parts of the split name, which is no split of them"] += len(rows.splits) > 1
-        split = next(iter(rows.splits)) if len(rows.splits) == 1 else None
+def _records(pictures: dict[tuple[Path, str, str | None], Rows], images: Path | None) -> Iterator[Record]:
+    for (folder, picture, split), rows in pictures.items():
         folders = (folder, *([images] if images else []))
         yield Record(
             rows.where,

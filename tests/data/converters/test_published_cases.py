@@ -262,3 +262,19 @@ def test_lists_in_any_encoding(tmp_path, encoding):
     code, told, found = read(tmp_path, made)
     assert (code, "split as published" in told) == (0, True)
     assert found == {"a.png": ("train", [4]), "b.png": ("val", [5]), "ä.png": ("train", [6])}
+
+
+def test_tables_of_two_parts_with_the_same_names(tmp_path, capsys):
+    """Each has its own pictures; with those of one part alone the rows of the other have none."""
+    made = pictures(tmp_path / "src", "train/0.png", "train/1.png", "val/0.png")
+    rows = {"train": "0.png,4,5,24,25,a\n1.png,5,5,25,25,a\n", "val": "0.png,6,5,26,25,a\n"}
+    for part, text in rows.items():
+        put(tmp_path / "src" / f"{part}.csv", "filename,xmin,ymin,xmax,ymax,class\n" + text)
+    code, _, found = read(tmp_path, made)
+    assert code == 0
+    assert found == {"train/0.png": ("train", [4]), "train/1.png": ("train", [5]), "val/0.png": ("val", [6])}
+    folders = [tmp_path / "src", "--out", tmp_path / "dst2", "--images", tmp_path / "src" / "train"]
+    assert main([str(folder) for folder in folders]) == 0
+    assert "its picture is missing: 1" in capsys.readouterr().out
+    left = {made[d]: [round(c[0]) for _, c in boxes] for d, (_, boxes) in converted(tmp_path / "dst2").items()}
+    assert left == {"train/0.png": [4], "train/1.png": [5]}
