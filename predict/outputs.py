@@ -53,7 +53,6 @@ class Outputs:
     def __init__(self, folder: Path, names: Sequence[str], wanted: Wanted, origins: Sequence[Origin]) -> None:
         self.folder, self.names, self.wanted = folder, tuple(names), wanted
         self.faults: list[str] = []
-        self.seconds = 0.0
         self._pool = ThreadPoolExecutor(WRITERS, "write")
         self._room = threading.BoundedSemaphore(WAITING)
         self._films: dict[PurePosixPath, FilmThread] = {}

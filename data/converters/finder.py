@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from data.converters.source import Record
 from data.converters.split_names import split_of
+from data.converters.walk import files_of
 from data.files import FOREIGN
 from data.pictures import SUFFIXES
 from utils.errors import UserError
@@ -154,17 +155,8 @@ class PictureFinder:
 
 
 def _files(root: Path) -> list[Path]:
-    """Every file below a folder that is no hidden one."""
-    found, seen = [], set()
-    for folder, below, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back, or a second way to the same folder
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        found += [Path(folder, name) for name in files if not name.startswith("._")]
-    return found
+    """Every file below a folder but what macOS leaves beside others."""
+    return [file for file in files_of(root) if not file.name.startswith("._")]
 
 
 def _slashes(name: str) -> str:

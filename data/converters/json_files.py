@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from data.converters.walk import files_of
 from utils.errors import UserError
 
 HEAD = 1 << 16  # bytes looked at to tell layouts apart
@@ -20,17 +20,8 @@ def files_below(source: Path, *suffixes: str) -> Iterator[Path]:
     if source.is_file():
         yield from [source] if source.suffix.lower() in suffixes else []
         return
-    found, seen = [], set()
-    for folder, below, names in os.walk(source, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back, or a second way to the same folder
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        plain = [name for name in names if name.lower().endswith(suffixes) and not name.startswith(".")]
-        found += [Path(folder, name) for name in plain]
-    yield from (file for file in sorted(found) if file.is_file())
+    plain = (file for file in files_of(source) if file.name.lower().endswith(suffixes) and file.name[0] != ".")
+    yield from (file for file in sorted(plain) if file.is_file())
 
 
 def head(file: Path) -> str:
