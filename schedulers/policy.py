@@ -99,6 +99,10 @@ class Policy(ABC):
         """Steps before which a cycle ends, the last one's too; empty for a policy without cycles."""
         return ()
 
+    def longest_warmup(self, steps: int) -> int:
+        """Most steps of a warm-up in a run of `steps`: a fifth of it, or of its first cycle where it has several."""
+        return min((steps, *self.restarts[:1])) // 5
+
     def cycle_epochs(self, step: int) -> float:
         """Epochs that normalised weight decay counts at `step`: of the current cycle where the policy restarts."""
         return self.epochs

@@ -121,8 +121,11 @@ def _write(group: dict[str, Any], key: str, value: float) -> None:
 
 
 def warmup_steps(policy: Policy, total_steps: int, steps_per_epoch: int, epochs: float) -> int:
-    """Steps of a warm-up of `epochs`: at most a fifth of the run, and none where the policy ramps by itself."""
-    return 0 if policy.ramps else min(round(epochs * steps_per_epoch), total_steps // 5)
+    """Steps of a warm-up of `epochs`: at most what the policy has room for, and none where it ramps by itself.
+
+    That is a fifth of the run, with restarts a fifth of the first cycle, and with wsd all that is before the decay.
+    """
+    return 0 if policy.ramps else min(round(epochs * steps_per_epoch), policy.longest_warmup(total_steps))
 
 
 def facts(schedule: Schedule) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class Wsd(Policy):
         """Steps before the fall."""
         return self.total_steps - max(round(self.decay * self.total_steps), 1)
 
+    def longest_warmup(self, steps: int) -> int:
+        """The whole trunk: a share of the run would make the trunk depend on the run's length."""
+        return min(steps, self.stable_steps)
+
     def at(self, step: int) -> Point:
         done = (step - self.stable_steps) / (self.total_steps - self.stable_steps)
         return Point(self.lrf + (1 - self.lrf) * SHAPES[self.shape](min(max(done, 0.0), 1.0)))

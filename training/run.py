@@ -125,6 +125,9 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
             group["weight_decay"] = decay  # scaled to the batch, which may have changed
+        saved, policy = state["schedule"], self.schedule.policy
+        if (saved["total_steps"], saved["steps_per_epoch"]) == (policy.total_steps, policy.steps_per_epoch):
+            self.schedule.warmup_steps = saved["warmup_steps"]  # an earlier version may have allowed another
         self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
         self.progress = progress_from_state(state)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import schedulers
 from schedulers import NormalisedDecay, Schedule
@@ -71,6 +73,27 @@ def test_warm_up_length() -> None:
     assert schedulers.warmup_steps(linear, 4, 10, 3) == 0
     assert schedulers.warmup_steps(linear, 1000, 10, 0.25) == 2
     assert schedulers.warmup_steps(onecycle, 1000, 10, 3) == 0
+
+
+def test_warm_up_leaves_the_first_cycle_and_the_decay_alone() -> None:
+    """30 epochs of 36 steps: sgdr's first cycle is the first 155 of them, wsd decays over the last 216."""
+    run = {"total_steps": 1080, "steps_per_epoch": 36, "lr0": 0.01}
+    sgdr, wsd = schedulers.build("sgdr", **run), schedulers.build("wsd", **run)
+    assert sgdr.restarts[0] == 155
+    assert schedulers.warmup_steps(sgdr, 1080, 36, 3) == 31
+    assert schedulers.warmup_steps(sgdr, 1080, 36, 0.5) == 18
+    assert schedulers.warmup_steps(schedulers.build("sgdr", **run, cycles=1), 1080, 36, 30) == 216
+    assert schedulers.warmup_steps(wsd, 1080, 36, 3) == 108
+    assert schedulers.warmup_steps(wsd, 1080, 36, 30) == 864
+
+
+@given(epochs=st.integers(1, 40), per_epoch=st.integers(1, 50), warm=st.floats(0, 40), t_mult=st.floats(1, 4))
+def test_a_warm_up_takes_a_fifth_of_a_cycle_at_most(epochs: int, per_epoch: int, warm: float, t_mult: float) -> None:
+    total = epochs * per_epoch
+    sgdr = schedulers.build("sgdr", total_steps=total, steps_per_epoch=per_epoch, lr0=0.01, t_mult=t_mult)
+    steps = schedulers.warmup_steps(sgdr, total, per_epoch, warm)
+    assert 5 * steps <= (sgdr.restarts or (total,))[0]
+    assert steps == min(round(warm * per_epoch), (sgdr.restarts or (total,))[0] // 5)
 
 
 @pytest.mark.parametrize("name", ["onecycle", "clr"])

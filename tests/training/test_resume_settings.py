@@ -56,6 +56,19 @@ def test_resumed_run_is_the_same(setting: Setting, how: str, runs: Runs, monkeyp
     assert_identical(runs.folder / "whole" / "exp", runs.folder / "again" / "exp", but)
 
 
+def test_an_old_run_keeps_its_warm_up(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of earlier versions sgdr's could take more of the first cycle; the checkpoint says how much."""
+    flags, changed = "--lr-policy sgdr --lr-arg cycles=2 --project", {"nbs": 2, "epochs": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr("schedulers.warmup_steps", lambda *_: 3)
+        assert runs(f"{flags} whole", **changed) == 0
+        at_step(patch, 2, send(signal.SIGTERM))
+        assert runs(f"{flags} again", **changed) == 143
+    assert runs.resume(runs.folder / "again" / "exp") == 0
+    assert_identical(runs.folder / "whole" / "exp", runs.folder / "again" / "exp", (".options.run.project",))
+    assert checkpoint.load(runs.folder / "again" / "exp" / "weights" / "last.pt")["schedule"]["warmup_steps"] == 3
+
+
 @pytest.mark.slow
 def test_early_stopping(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Patience counts across an interruption; a run that it ended is finished, and can be extended."""
