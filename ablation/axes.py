@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.options import Hyp, RunOptions
+from training.hyp import Hyp
+from training.run_options import RunOptions
 from utils import config
 from utils.errors import UserError, nearest
 

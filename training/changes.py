@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from models.layout import largest_stride, read
-from training.options import Hyp, Options
+from training.hyp import Hyp
+from training.options import Options
 from utils.errors import UserError
 
 MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}

@@ -1,4 +1,4 @@
-"""Every option of a training run, and which of flag, hyper-parameter file and optimizer default wins."""
+"""A training run's options read and checked: which of flag, hyper-parameter file and optimizer default wins."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 import optimizers
 import schedulers
-from data.store import MODES
+from training.hyp import Hyp, rate
+from training.run_options import RunOptions
 from utils import config
-from utils.config import option
 from utils.config.safe_yaml import load_yaml, place
 from utils.errors import UserError, nearest
 from utils.registry import import_plugin
@@ -41,110 +41,6 @@ UNUSED_HYP = {
     "iou_t": "the anchors are matched by anchor_t",
     "anchors": "a layout has three anchors a head",
 }
-
-
-def _rate(text: str) -> float | str:
-    if text == "find":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'find'") from None
-
-
-def _batch(text: str) -> int | str:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
-
-
-@dataclass
-class RunOptions:
-    """The run."""
-
-    weights: str = option("", "checkpoint to start from; empty starts from scratch")
-    cfg: str = option("yolov5s", "layout: yolov5n, s, m, l, x or a YAML file")
-    data: str = option("mask.yaml", "data set YAML: a path, or a name in data/")
-    hyp: str = option("", "hyper-parameter YAML: a path, or a name in data/hyps/")
-    epochs: int = option(100, "passes over the training pictures")
-    batch_size: int | str = option(
-        16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_batch
-    )
-    nbs: int = option(64, "nominal batch: smaller batches accumulate to it and decay scales with it")
-    imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
-    lr_policy: str = option("linear", "learning-rate policy", aliases=("--scheduler",), choices=schedulers.names)
-    lr_arg: list[str] = option([], "option of the policy, KEY=VALUE; 'help' lists them")
-    cos_lr: bool = option(False, "the same as --lr-policy cosine")
-    optim: str = option("sgd", "optimizer", aliases=("--optimizer",), choices=optimizers.names, type=str.lower)
-    optim_arg: list[str] = option([], "option of the optimizer, KEY=VALUE; 'help' lists them")
-    wd_norm: float | None = option(None, "normalised weight decay (sgdw, adamw) instead of weight_decay")
-    clip_grad: float = option(0.0, "largest norm of the gradient; 0 leaves it alone")
-    plugin: list[str] = option([], "module to import first, which registers policies or optimizers")
-    device: str = option("auto", "auto, cpu, mps, cuda:N")
-    dtype: str = option("auto", "number format of forward and backward", choices=("auto", "fp32", "bf16", "fp16"))
-    compile: str = option("off", "torch.compile the forward; max tries more", choices=("off", "default", "max"))
-    cuda_graphs: bool = option(False, "record forward and backward as a CUDA graph (not yet measured, so off)")
-    deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
-    workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
-    cache: str = option("auto", "where decoded pictures stay", choices=MODES, const="ram")
-    rect: bool = option(False, "rectangular batches without mosaic")
-    multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
-    single_cls: bool = option(False, "all classes as one")
-    allow_background: bool = option(False, "use a data set in which no picture has a label file")
-    freeze: list[int] = option([], "layers to freeze: N freezes the first N, several name them")
-    noautoanchor: bool = option(False, "leave the anchors as the layout has them")
-    patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")
-    seed: int = option(0, "seed of weights, picture order and augmentation")
-    resume: str = option(
-        "", "continue a run: path of its last.pt, or nothing for the newest unfinished", const="newest"
-    )
-    force: bool = option(False, "with --resume: continue although the data changed")
-    save_period: int = option(-1, "also keep a checkpoint every N epochs; -1 keeps none")
-    save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves at its end alone")
-    nosave: bool = option(False, "save last.pt at the end alone, and no best.pt")
-    noval: bool = option(False, "validate after the last epoch alone")
-    noplots: bool = option(False, "make no pictures")
-    project: str = option("runs/train", "folder of the runs")
-    name: str = option("exp", "name of this run; a number is added when it is taken")
-    exist_ok: bool = option(False, "use the folder of that name again; its earlier results are replaced")
-
-
-@dataclass
-class Hyp:
-    """Hyper-parameters (flags beat --hyp, which beats the optimizer's own defaults)."""
-
-    lr0: float | str | None = option(None, "base learning rate, or 'find' (default: the optimizer's)", type=_rate)
-    lrf: float = option(0.01, "last rate over the first, for policies that have one")
-    momentum: float | None = option(None, "momentum, or Adam's first beta (default: the optimizer's)")
-    weight_decay: float | None = option(None, "weight decay (default: the optimizer's)")
-    warmup_epochs: float = option(3.0, "epochs of warm-up")
-    warmup_momentum: float = option(0.8, "momentum at the start of the warm-up")
-    warmup_bias_lr: float | None = option(None, "rate of the biases at the start of the warm-up")
-    box: float = option(0.05, "gain of the box loss")
-    cls: float = option(0.5, "gain of the class loss")
-    cls_pw: float = option(1.0, "weight of positives in the class loss")
-    obj: float = option(1.0, "gain of the objectness loss")
-    obj_pw: float = option(1.0, "weight of positives in the objectness loss")
-    anchor_t: float = option(4.0, "largest ratio of a box's side to its anchor's")
-    fl_gamma: float = option(0.0, "gamma of the focal loss; 0 is plain cross-entropy")
-    label_smoothing: float = option(0.0, "label smoothing of the class term")
-    hsv_h: float = option(0.015, "hue shift, as a share")
-    hsv_s: float = option(0.7, "saturation change, as a share")
-    hsv_v: float = option(0.4, "brightness change, as a share")
-    degrees: float = option(0.0, "rotation in degrees, either way")
-    translate: float = option(0.1, "shift, as a share of the size")
-    scale: float = option(0.5, "scale change, as a share")
-    shear: float = option(0.0, "shear in degrees, either way")
-    perspective: float = option(0.0, "perspective, as a share; 0 to 0.001")
-    flipud: float = option(0.0, "probability of a flip upside down")
-    fliplr: float = option(0.5, "probability of a flip left to right")
-    mosaic: float = option(1.0, "probability of a mosaic of four pictures")
-    mosaic9: float = option(0.0, "probability that a mosaic is of nine pictures")
-    mixup: float = option(0.0, "probability of blending two pictures")
-    copy_paste: float = option(0.0, "probability of copy-paste (needs outlines, which box labels lack)")
 
 
 @dataclass
@@ -236,7 +132,7 @@ def _merge(hyp: Hyp, given: set[str], name: str) -> Hyp:
 
 def _file_rate(value: Any, path: Path) -> float | str:
     try:
-        return _rate(str(value))
+        return rate(str(value))
     except argparse.ArgumentTypeError as error:
         raise UserError(f"{place(path, 'lr0')}: lr0: {error}") from None
 

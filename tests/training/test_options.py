@@ -11,7 +11,9 @@ import torch
 import optimizers
 import schedulers
 from training import build, options
-from training.options import Hyp, Options, RunOptions
+from training.hyp import Hyp
+from training.options import Options
+from training.run_options import RunOptions
 from utils.errors import UserError
 
 PACKAGE = Path(options.__file__).resolve().parents[1]

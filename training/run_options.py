@@ -1,0 +1,71 @@
+"""The options of a run that are no hyper-parameters: what is trained, on what, for how long, and what is kept."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import optimizers
+import schedulers
+from data.store import MODES
+from utils.config import option
+
+
+def _batch(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
+
+
+@dataclass
+class RunOptions:
+    """The run."""
+
+    weights: str = option("", "checkpoint to start from; empty starts from scratch")
+    cfg: str = option("yolov5s", "layout: yolov5n, s, m, l, x or a YAML file")
+    data: str = option("mask.yaml", "data set YAML: a path, or a name in data/")
+    hyp: str = option("", "hyper-parameter YAML: a path, or a name in data/hyps/")
+    epochs: int = option(100, "passes over the training pictures")
+    batch_size: int | str = option(
+        16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_batch
+    )
+    nbs: int = option(64, "nominal batch: smaller batches accumulate to it and decay scales with it")
+    imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
+    lr_policy: str = option("linear", "learning-rate policy", aliases=("--scheduler",), choices=schedulers.names)
+    lr_arg: list[str] = option([], "option of the policy, KEY=VALUE; 'help' lists them")
+    cos_lr: bool = option(False, "the same as --lr-policy cosine")
+    optim: str = option("sgd", "optimizer", aliases=("--optimizer",), choices=optimizers.names, type=str.lower)
+    optim_arg: list[str] = option([], "option of the optimizer, KEY=VALUE; 'help' lists them")
+    wd_norm: float | None = option(None, "normalised weight decay (sgdw, adamw) instead of weight_decay")
+    clip_grad: float = option(0.0, "largest norm of the gradient; 0 leaves it alone")
+    plugin: list[str] = option([], "module to import first, which registers policies or optimizers")
+    device: str = option("auto", "auto, cpu, mps, cuda:N")
+    dtype: str = option("auto", "number format of forward and backward", choices=("auto", "fp32", "bf16", "fp16"))
+    compile: str = option("off", "torch.compile the forward; max tries more", choices=("off", "default", "max"))
+    cuda_graphs: bool = option(False, "record forward and backward as a CUDA graph (not yet measured, so off)")
+    deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
+    workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
+    cache: str = option("auto", "where decoded pictures stay", choices=MODES, const="ram")
+    rect: bool = option(False, "rectangular batches without mosaic")
+    multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
+    single_cls: bool = option(False, "all classes as one")
+    allow_background: bool = option(False, "use a data set in which no picture has a label file")
+    freeze: list[int] = option([], "layers to freeze: N freezes the first N, several name them")
+    noautoanchor: bool = option(False, "leave the anchors as the layout has them")
+    patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")
+    seed: int = option(0, "seed of weights, picture order and augmentation")
+    resume: str = option(
+        "", "continue a run: path of its last.pt, or nothing for the newest unfinished", const="newest"
+    )
+    force: bool = option(False, "with --resume: continue although the data changed")
+    save_period: int = option(-1, "also keep a checkpoint every N epochs; -1 keeps none")
+    save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves at its end alone")
+    nosave: bool = option(False, "save last.pt at the end alone, and no best.pt")
+    noval: bool = option(False, "validate after the last epoch alone")
+    noplots: bool = option(False, "make no pictures")
+    project: str = option("runs/train", "folder of the runs")
+    name: str = option("exp", "name of this run; a number is added when it is taken")
+    exist_ok: bool = option(False, "use the folder of that name again; its earlier results are replaced")
