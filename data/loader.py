@@ -30,6 +30,7 @@ class TrainLoader:
     Args:
         index, store: the pictures' labels and their pixels; `open_store` decides where those are and who draws them.
         augment: the hyper-parameters.
+        closed_from: the epoch, counted from 0, from which on there is no mosaic and no mixup; None = there is no such.
         batch_size: pictures a batch, of this process.
         size: side of the output in pixels.
         workers: threads; 0 prepares pictures in the caller's.
@@ -49,6 +50,7 @@ class TrainLoader:
         batch_size: int,
         size: int,
         seed: int,
+        closed_from: int | None = None,
         workers: int = 2,
         rank: int = 0,
         world: int = 1,
@@ -58,6 +60,7 @@ class TrainLoader:
     ) -> None:
         self.index, self.store = index, store
         self.augment = replace(augment, mosaic=0.0) if rect else augment
+        self.closed_from = closed_from
         self.batch_size, self.size, self.seed = batch_size, size, seed
         self.rank, self.world, self.stride = rank, world, stride
         self.multi_scale, self.rect = multi_scale, rect
@@ -71,6 +74,11 @@ class TrainLoader:
         """The batches of one epoch, from batch `start`."""
         first = self._order(epoch)
         return self.batches.make(self._request(epoch, b, first) for b in range(start, len(self)))
+
+    def augment_of(self, epoch: int) -> Augment:
+        """The hyper-parameters of one epoch."""
+        closed = self.closed_from is not None and epoch >= self.closed_from
+        return replace(self.augment, mosaic=0.0, mosaic9=0.0, mixup=0.0) if closed else self.augment
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.rect:
@@ -92,10 +100,10 @@ class TrainLoader:
         return Request(chosen, height, width, size, one, all_of_them)
 
     def _plan(self, epoch: int, samples: range, chosen: np.ndarray, place: int) -> Plan:
-        return plan(self.seed, epoch, samples[place], len(self.index), self.augment, int(chosen[place]))
+        return plan(self.seed, epoch, samples[place], len(self.index), self.augment_of(epoch), int(chosen[place]))
 
     def _plans(self, epoch: int, samples: range, chosen: np.ndarray) -> Plan:
-        return plans(self.seed, epoch, samples, len(self.index), self.augment, chosen)
+        return plans(self.seed, epoch, samples, len(self.index), self.augment_of(epoch), chosen)
 
 
 class ValLoader:

@@ -20,7 +20,7 @@ from data.shared import Shared
 from data.store import image_size, open_store
 from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
-from training import network
+from training import network, phases
 from training.options import Options
 from utils.console.wording import counted
 from utils.errors import UserError
@@ -93,6 +93,7 @@ def load_data(
         batch_size=run.batch_size,
         size=run.imgsz,
         seed=run.seed,
+        closed_from=phases.closing_epoch(run),
         workers=run.workers,
         multi_scale=run.multi_scale,
         rect=run.rect,

@@ -33,7 +33,7 @@ REFUSED = {
 }
 LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "imgsz", "nbs"), 1),
-    **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps", "seed"), 0),
+    **dict.fromkeys(("workers", "clip_grad", "patience", "save_steps", "seed", "close_mosaic"), 0),
 }
 MOST = (1 << 63) - 1  # of whatever has a lowest value: what torch takes for a seed
 LARGEST = 1 << 14  # pixels of a side: OpenCV crashes on a picture of four channels and over 2 GiB
@@ -170,11 +170,17 @@ def _check_idle(options: Options) -> None:
         "weight_decay": (run.wd_norm is not None, "--wd-norm sets the decay"),
         "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
         "mosaic9": (options.hyp.mosaic9 > 0 and (run.rect or options.hyp.mosaic == 0), "no mosaics are made"),
+        "close_mosaic": (_closes_nothing(options), "no mosaic or mixup is made that could end"),
         "patience": (run.noval, "--noval validates after the last epoch alone"),
     }
     for name, (does_nothing, why) in idle.items():
         if name in given and does_nothing:
             raise UserError(f"--{name.replace('_', '-')} would do nothing: {why}; leave it out")
+
+
+def _closes_nothing(options: Options) -> bool:
+    run, hyp = options.run, options.hyp
+    return run.close_mosaic != 0 and hyp.mixup == 0 and (run.rect or hyp.mosaic == 0)
 
 
 def idle_for(policy: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import optimizers
 from data.batch import Batch
 from schedulers import plot as schedule_plot
 from schedulers.range_test import plot_range_test, write_csv
+from training import phases
 from training.session import Session
 from utils import plots
 from utils.console.log import progress
@@ -134,7 +135,8 @@ class Report:
         if self.pictures and self.results.rows():
             marks = [row["epoch"] for row in self.cycles.rows()]
             with spared(self.folder / "results.png"):
-                plots.results(self.folder / "results.csv", self.folder / "results.png", marks)
+                changes = phases.marks(self.run.options.run)
+                plots.results(self.folder / "results.csv", self.folder / "results.png", marks, changes)
 
     def end(self, metrics: Metrics | None, matrix: ConfusionMatrix) -> None:
         """After the last epoch: the curves and the confusion matrix."""

@@ -11,7 +11,7 @@ from data.store import MODES
 from utils.config import option
 
 
-def _batch(text: str) -> int | str:
+def _whole_or_auto(text: str) -> int | str:
     if text == "auto":
         return text
     try:
@@ -30,7 +30,7 @@ class RunOptions:
     hyp: str = option("", "hyper-parameter YAML: a path, or a name in data/hyps/")
     epochs: int = option(100, "passes over the training pictures")
     batch_size: int | str = option(
-        16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_batch
+        16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_whole_or_auto
     )
     nbs: int = option(64, "nominal batch: smaller batches accumulate to it and decay scales with it")
     imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
@@ -50,6 +50,9 @@ class RunOptions:
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
     cache: str = option("auto", "where decoded pictures stay", choices=MODES, const="ram")
     rect: bool = option(False, "rectangular batches without mosaic")
+    close_mosaic: int | str = option(
+        0, "last epochs without mosaic and mixup; 'auto': a tenth of the run, 1 to 15", type=_whole_or_auto
+    )
     multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
     single_cls: bool = option(False, "all classes as one")
     allow_background: bool = option(False, "use a data set in which no picture has a label file")

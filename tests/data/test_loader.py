@@ -5,17 +5,20 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.batch import Batch
 from data.index import build_index
 from data.letterbox import undo
 from data.loader import TrainLoader, ValLoader
-from data.plan import Augment, batch_size_px, order
+from data.plan import Augment, Plan, batch_size_px, order
 from data.render import render
 from data.store import ImageStore
 from tests.data.drawn import STILL, Broken, Drawn, collection, plan_of
@@ -57,6 +60,23 @@ def test_an_epoch_goes_on_from_any_batch():
     whole = list(loader.epoch(1))
     for start in (1, 5, 6):
         assert_same(list(loader.epoch(1, start)), whole[start:])
+
+
+@given(closed_from=st.none() | st.integers(0, 6), epoch=st.integers(0, 6))
+def test_a_closed_epoch_is_without_mosaic_and_mixup_and_no_other_is(closed_from: int | None, epoch: int):
+    augment = replace(ALL, mosaic9=0.5)
+    loaders = train(augment=augment, closed_from=closed_from), train(augment=augment)
+    found, before = (loader._request(epoch, 1, np.arange(23)).stacked() for loader in loaders)
+    if closed_from is None or epoch < closed_from:
+        for field in fields(Plan):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(before, field.name))
+        return
+    assert (found.sources[:, 0, 0] == before.sources[:, 0, 0]).all()
+    assert (found.sources[:, 0, 1:] == -1).all()
+    assert (found.sources[:, 1] == -1).all()
+    assert (found.ratio == 1).all()
+    for name in ("angle", "scale", "shear", "perspective", "shift", "flip", "hsv"):  # the other draws stay
+        np.testing.assert_array_equal(getattr(found, name), getattr(before, name))
 
 
 def test_batches_are_samples_one_by_one():

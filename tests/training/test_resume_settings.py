@@ -31,6 +31,7 @@ SETTINGS = [
     Setting("adamw", "--optim adamw --multi-scale --lr-policy cosine", 3, "--workers 0", {"workers": 2}),
     Setting("sgdw", "--optim sgdw --wd-norm 0.01 --lr-policy onecycle --rect", 3, "--workers 2"),
     Setting("adam", "--optim adam --freeze 10 --mixup 0.5 --degrees 10", 3),
+    Setting("closed", "--close-mosaic 1 --mixup 0.5", 5),  # in the middle of the last epoch, which is step 4 and 5
     Setting("bf16", "--save-steps 2 --single-cls", 5, changed={"dtype": "bf16", "nbs": 4}),
 ]
 SLOW = {"adam", "adamw", "bf16", "before a restart", "sgdw"}

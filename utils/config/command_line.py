@@ -189,6 +189,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     optional = hint is not base and not many
     if value is None and optional:
         return None
+    if isinstance(value, str) and str in typing.get_args(hint):  # a word such as 'auto' in place of a number
+        return value
     if many:
         return [_checked(v, base, where) for v in (value if isinstance(value, list) else [value])]
     accepted = {float: (float, int), int: (int,), bool: (bool,), str: (str, int, float)}.get(base, (object,))

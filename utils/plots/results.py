@@ -20,11 +20,17 @@ FITNESS = {"metrics/mAP_0.5": 0.1, "metrics/mAP_0.5:0.95": 0.9}
 GROUPS = (("x/lr0", "norms"), ("x/lr1", "weights"), ("x/lr2", "biases"))
 
 
-def results(csv_path: Path | str, out: Path | str, marks: Sequence[float] = ()) -> None:
+def results(
+    csv_path: Path | str,
+    out: Path | str,
+    marks: Sequence[float] = (),
+    changes: Sequence[tuple[float, str]] = (),
+) -> None:
     """Draw a `results.csv`, also one written by YOLOv5, to the PNG `out`.
 
     A row stands at the number of epochs trained when it was measured, its epoch + 1. `marks` are the ends of
-    learning-rate cycles in epochs trained (fractions allowed), drawn as vertical lines.
+    learning-rate cycles in epochs trained (fractions allowed), drawn as vertical lines. `changes` are what else
+    changed in the run: epochs trained, and what; those past the last row are left out.
     """
     rows = read_csv(csv_path)
     names = list(rows[0]) if rows else []
@@ -45,7 +51,7 @@ def results(csv_path: Path | str, out: Path | str, marks: Sequence[float] = ()) 
         _unit_limits(axis)
     _rates(axes[5], table)
     for axis in axes:
-        _finish(axis, table, marks)
+        _finish(axis, table, marks, changes)
     style.save(drawing, out)
 
 
@@ -125,7 +131,9 @@ def _rates(axis: Axes, table: dict[str, np.ndarray]) -> None:
         style.title(axis, "Learning rate", f"biases warm up from {highest[2]:.3g}")
 
 
-def _finish(axis: Axes, table: dict[str, np.ndarray], marks: Sequence[float]) -> None:
+def _finish(
+    axis: Axes, table: dict[str, np.ndarray], marks: Sequence[float], changes: Sequence[tuple[float, str]]
+) -> None:
     axis.set_xlabel("epochs trained", fontsize=9, color=style.MUTED)
     if not axis.lines:
         style.say(axis, "not recorded" if table else "no epoch recorded yet")
@@ -135,6 +143,9 @@ def _finish(axis: Axes, table: dict[str, np.ndarray], marks: Sequence[float]) ->
         text = "cycle end" if rates and i == 0 else None
         axis.axvline(mark, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label=text)
     end = max([float(table["epoch"].max()) + 1, *marks])
+    for i, (at, text) in enumerate((at, text) for at, text in changes if at < end):
+        dash = style.DASHES[1:][i % (len(style.DASHES) - 1)]
+        axis.axvline(at, color=style.INK, linewidth=1.2, linestyle=dash, zorder=1, label=text if rates else None)
     axis.set_xlim(min(0.0, end - 1), end * 1.02 + 0.01)
     axis.locator_params("x", integer=True)
     style.legend(axis, **({"loc": "upper right", "ncols": 2} if rates else {}))

@@ -121,6 +121,18 @@ def test_results_shows_rows_at_epochs_trained_and_cycle_ends(tmp_path: Path, dra
     assert_legible(figure)
 
 
+def test_results_shows_what_changed_in_the_run_so_far(tmp_path: Path, drawn: list[Figure]) -> None:
+    changes = [(3, "mosaic off"), (5, "thawed"), (14, "to come")]
+    plots.results(write_results(tmp_path / "results.csv", 8), tmp_path / "results.png", [], changes)
+    for axis in drawn[0].axes:
+        vertical = [line for line in axis.lines if len(set(line.get_xdata())) == 1 and line.get_ydata()[-1] == 1]
+        assert [line.get_xdata()[0] for line in vertical] == [3, 5]
+        assert len({line.get_linestyle() for line in vertical}) == 2
+    legend = [text.get_text() for text in drawn[0].axes[5].get_legend().get_texts()]
+    assert legend[-2:] == ["mosaic off", "thawed"]
+    assert_legible(drawn[0])
+
+
 def test_results_keeps_rates_visible_under_a_bias_warm_up(tmp_path: Path, drawn: list[Figure]) -> None:
     path = write_results(tmp_path / "results.csv", 5, **{"x/lr0": 0.01, "x/lr1": 0.01, "x/lr2": 0.09})
     plots.results(path, tmp_path / "results.png")
