@@ -1,6 +1,6 @@
 """Run a checkpoint or an exported file on pictures, videos, streams: `python detect.py --weights best.pt --source x`.
 
-Reads top to bottom: main, run, follow.
+Reads top to bottom: main, run, work, follow.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ LOGGER = logging.getLogger("anneal")
 
 @dataclass
 class Tally:
-    """What was seen: frames, boxes by class, seconds by part, and a line for each fault."""
+    """What was seen: frames, boxes by class, seconds by part, and how many sources or files failed."""
 
     frames: int = 0
     boxes: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    faults: int = 0
 
     def fault(self, text: str) -> None:
-        """Note what could not be read or written."""
-        self.faults.append(text)
+        """Say and count what could not be read or written."""
+        self.faults += 1
         LOGGER.warning(text)
 
 
@@ -70,11 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: Options) -> int:
     """Detect as the options say, and leave the results in a new folder. Returns the exit code. Raises UserError."""
-    origins = sources.find(options.source)
+    found = sources.find(options.source)
     model = prepare_model(options)
-    window = Window(model.names, options.wanted().style) if options.view_img else None
+    with sources.fetched(found) as origins:
+        return work(options, origins, model)
+
+
+def work(options: Options, origins: Sequence[Origin], model: Model) -> int:
+    """`run` on sources that can be read from here, with a model that is set."""
+    window = Window(model.class_names, options.wanted().style) if options.view_img else None
     folder = begin(options, origins)
-    tally, outputs = Tally(), Outputs(folder, model.names, options.wanted(), origins)
+    tally, outputs = Tally(), Outputs(folder, model.class_names, options.wanted(), origins)
     with StopRequest() as stop_request:
         try:
             live = origins[0].kind == "stream"
@@ -88,10 +94,9 @@ def run(options: Options) -> int:
             clock = time.perf_counter()
             outputs.close()
             tally.seconds["write"] += time.perf_counter() - clock
-    for text in outputs.faults:
-        tally.fault(text)
+    tally.faults += outputs.faults.say()
     summarise(tally, model, folder)
-    return 128 + stop_request.stop if stop_request.stop else int(bool(tally.faults))
+    return 128 + stop_request.stop if stop_request.stop else int(tally.faults > 0)
 
 
 def follow(
@@ -151,7 +156,7 @@ def prepare_model(options: Options) -> Model:
     model = load(options.weights, devices.select_device(options.device))
     model.conf, model.iou, model.max_det = options.conf_thres, options.iou_thres, options.max_det
     model.agnostic = options.agnostic_nms
-    model.classes = [int(each) if each.isdecimal() else each for each in options.classes] or None
+    model.classes = options.chosen(model.class_names) or None
     model.check(options.size)
     if isinstance(model.network, ExportedDetector):
         model.network.warn(options.conf_thres, options.iou_thres)
@@ -167,10 +172,10 @@ def summarise(tally: Tally, model: Model, folder: object) -> None:
         f"{1000 * tally.seconds[part] / frames:.1f} ms {part}" for part in ("load", "inference", "NMS", "write")
     )
     what = "1 picture" if tally.frames == 1 else f"{tally.frames} pictures"
-    LOGGER.info(f"{what}, boxes: {counted(tally.boxes, model.names)}")
+    LOGGER.info(f"{what}, boxes: {counted(tally.boxes)}")
     LOGGER.info(f"{parts} a picture, waiting for one another left out")
     if tally.faults:
-        LOGGER.warning(f"{len(tally.faults)} of the sources or files failed, see above")
+        LOGGER.warning(f"{tally.faults} of the sources or files failed, see above")
     LOGGER.info(f"results are in {folder}")
 
 

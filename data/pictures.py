@@ -74,7 +74,16 @@ def decode(path: str | Path) -> np.ndarray:
     the colours under it show, as in other trainers. UserError naming the file where it cannot be read.
     """
     try:
-        data = read_picture(path)
+        return decode_bytes(read_picture(path), path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore the picture or remove it") from None
+    except BadPictureError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def decode_bytes(data: bytes, name: object) -> np.ndarray:
+    """The picture in the bytes of a file, as `decode` gives it. UserError, with that name, where it cannot be read."""
+    try:
         if lacks_end(data):
             _check_whole(data)
             data = with_end(data)
@@ -83,10 +92,8 @@ def decode(path: str | Path) -> np.ndarray:
             pixels = _fast(image, data)
             if pixels is None:
                 pixels = _convert(image)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); restore the picture or remove it") from None
     except BadPictureError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     return np.ascontiguousarray(_turn(pixels, orientation))
 
 

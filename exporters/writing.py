@@ -20,7 +20,7 @@ def write(form: Format, export: Export, out: Path) -> None:
         raise UserError(f"{out}: is a folder of something else; move it away")
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        scratch.mkdir()
+        scratch.mkdir(parents=True)
         form.write(export, scratch / out.name)
         if out.is_dir():
             shutil.rmtree(out)

@@ -70,14 +70,14 @@ def read(origin: Origin, stride: int = 1) -> Iterator[Frame]:
     middle: after all that can be read.
     """
     if not os.path.isfile(origin.file):
-        raise Unreadable(f"{origin.file}: is no file, or is gone")
+        raise Unreadable(f"{origin.shown}: is no file, or is gone")
     frames = _read_av(origin, stride) if pyav() else _read_cv(origin, stride)
     empty = True
     for frame in frames:
         yield frame
         empty = False
     if empty:
-        raise Unreadable(f"{origin.file}: has no frame that can be read")
+        raise Unreadable(f"{origin.shown}: has no frame that can be read")
 
 
 def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
@@ -86,7 +86,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
     try:
         with av.open(origin.file) as container:
             if not container.streams.video:
-                raise Unreadable(f"{origin.file}: has no picture track")
+                raise Unreadable(f"{origin.shown}: has no picture track")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             duration = container.duration / 1e6 if container.duration else None
@@ -108,7 +108,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
     if duration and end < 0.98 * duration - 2 * clock.step:
         raise _ended(origin, number - broken, f"{duration:.1f} s are promised")
     if broken:
-        raise Unreadable(f"{origin.file}: {broken} of its {number} frames are broken and left out")
+        raise Unreadable(f"{origin.shown}: {broken} of its {number} frames are broken and left out")
 
 
 def decoded(packet: Any) -> list[Any]:
@@ -148,7 +148,7 @@ def _read_cv(origin: Origin, stride: int) -> Iterator[Frame]:
     video, number = cv2.VideoCapture(origin.file), 0
     try:
         if not video.isOpened():
-            raise Unreadable(f"{origin.file}: cannot be opened as a video")
+            raise Unreadable(f"{origin.shown}: cannot be opened as a video")
         while video.grab():
             if number % stride == 0:
                 time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -165,7 +165,7 @@ def _read_cv(origin: Origin, stride: int) -> Iterator[Frame]:
 
 def _ended(origin: Origin, number: int, why: str) -> Unreadable:
     what = f"ends after {number} frames" if number else "cannot be read as a video"
-    return Unreadable(f"{origin.file}: {what} ({' '.join(why.split())[:200]})")
+    return Unreadable(f"{origin.shown}: {what} ({' '.join(why.split())[:200]})")
 
 
 class Film:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from predict.addresses import plain
 from predict.frames import Origin
 from predict.names import film_names
 from predict.options import Options
@@ -33,7 +34,8 @@ def begin(options: Options, origins: Sequence[Origin]) -> Path:
             for name in OURS:
                 place = folder / name
                 shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
-        (folder / MARK).write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False, allow_unicode=True))
+        facts = dataclasses.asdict(options) | {"source": plain(options.source)}
+        (folder / MARK).write_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --project") from None
     return folder
@@ -47,4 +49,4 @@ def _spare(folder: Path, origins: Sequence[Origin], media: bool) -> None:
     for origin in origins:
         place = os.path.realpath(origin.file)
         if origin.kind in ("picture", "video") and (place in written or place.startswith(tuple(gone))):
-            raise UserError(f"{origin.file}: would be lost, for the results go to {folder}; choose another --name")
+            raise UserError(f"{origin.shown}: would be lost, for the results go to {folder}; choose another --name")

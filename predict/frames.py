@@ -8,17 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from predict.addresses import plain
+
 
 @dataclass(frozen=True)
 class Origin:
     """Where frames come from. name: the path in the results folder, unlike that of any other. kind: picture, video,
-    stream, or folder: one that cannot be listed. rate: frames a second of a video, as it was found."""
+    stream, or folder: one that cannot be listed. rate: frames a second of a video, as it was found. address: where the
+    file was fetched from."""
 
     file: str
     name: PurePosixPath
     kind: str = "picture"
     rate: float | None = None
     frames: int | None = None  # how many there are, where that is known
+    address: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What it is called in messages and tables."""
+        return plain(self.address or self.file)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a picture may be given as in Python: a path, a glob, a Pillow picture, an array, a tensor, or a list of them."""
+"""What a picture may be given as in Python: a path, glob, address, Pillow picture, array, tensor, or a list of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from data.pictures import MIN_SIDE, SUFFIXES, decode, of_pillow
+from predict.addresses import is_address, picture, plain
 from utils.errors import UserError
 
-KINDS = "a path, a glob, a Pillow picture, an array (h, w, 3) uint8 RGB, a tensor (3, h, w), or a list of them"
+KINDS = (
+    "a path, a glob, an address, a Pillow picture, an array (h, w, 3) uint8 RGB, a tensor (3, h, w), or a list of them"
+)
 
 
 def pictures_of(source: Any) -> tuple[list[np.ndarray], list[str]]:
@@ -23,7 +26,11 @@ def pictures_of(source: Any) -> tuple[list[np.ndarray], list[str]]:
     found: list[tuple[np.ndarray, str]] = []
     for item in source if isinstance(source, list | tuple) else [source]:
         if isinstance(item, str | Path):
-            found += [(decode(file), file) for file in _files(str(item))]
+            text = str(item)
+            if is_address(text):
+                found.append((picture(text), plain(text)))
+            else:
+                found += [(decode(file), file) for file in _files(text)]
         elif isinstance(item, Image.Image):
             name = getattr(item, "filename", "")
             found.append((of_pillow(item), name if isinstance(name, str) else ""))

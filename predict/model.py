@@ -75,24 +75,61 @@ class Model:
 
     conf: lowest score that counts. iou: overlap from which the lesser box is dropped. classes: numbers or names of the
     classes to keep, None for all. max_det: most boxes a picture. agnostic: a box may drop one of another class.
+    multi_label: a box counts once for every class over `conf`, not for its best alone.
     """
 
     def __init__(
         self, network: Detector | Ensemble | ExportedDetector, names: Sequence[str], size: int | tuple[int, int]
     ) -> None:
-        self.network, self.names, self.size = network, tuple(names), size
+        self.network, self.class_names, self.size = network, tuple(names), size
         self.device = next(network.parameters()).device
         self.conf, self.iou, self.max_det = 0.25, 0.45, 1000
         self.classes: Sequence[int | str] | int | str | None = None
-        self.agnostic = False
+        self.agnostic = self.multi_label = False
         self.dtype = torch.float32
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The classes' names by number."""
+        return dict(enumerate(self.class_names))
 
     def to(self, device: torch.device | str) -> Model:
         """Move it to another device; returns it. UserError for an exported file, which `load` puts where it runs."""
+        device = default_device(device)
         if isinstance(self.network, ExportedDetector):
+            if device == self.device:
+                return self
             raise UserError(f"{self.network.exported.path}: an exported file stays where it was loaded; load it there")
-        self.device = default_device(device)
+        self.device = device
         self.network.to(self.device)
+        if self.dtype == torch.float16 and self.device.type == "cpu":
+            self.float()
+        return self
+
+    def cpu(self) -> Model:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self, device: int = 0) -> Model:
+        """`to` the GPU of that number."""
+        return self.to(f"cuda:{device}")
+
+    def half(self) -> Model:
+        """Compute in half precision, on a GPU; returns it. An exported file's precision is its own."""
+        return self._in(torch.float16) if devices.half_precision(True, self.device) else self
+
+    def float(self) -> Model:
+        """Compute in single precision, as it does at first; returns it."""
+        return self._in(torch.float32)
+
+    def _in(self, dtype: torch.dtype) -> Model:
+        if not isinstance(self.network, ExportedDetector):
+            self.network.to(dtype)
+            self.dtype = dtype
+        return self
+
+    def eval(self) -> Model:
+        """It detects always; returns it."""
         return self
 
     def __call__(self, source: Any, size: int | tuple[int, int] | None = None, batch_size: int = 8) -> Results:
@@ -111,7 +148,10 @@ class Model:
             found |= dict(zip(same, self.detect([prepared[i] for i in same], times), strict=True))
             order = order[len(same) :]
         milliseconds = {part: 1000 * times[part] / max(len(pictures), 1) for part in ("load", "inference", "NMS")}
-        return Results(pictures, [found[i] for i in range(len(pictures))], self.names, files, milliseconds)
+        sides = [each.image.shape[1:] for each in prepared] or [(0, 0)]
+        rows = [found[i] for i in range(len(pictures))]
+        largest = (max(height for height, _ in sides), max(width for _, width in sides))
+        return Results(pictures, rows, self.class_names, files, milliseconds, largest)
 
     def prepare(self, picture: np.ndarray, size: int | tuple[int, int] | None = None) -> Prepared:
         """A picture (h, w, 3) uint8 RGB, resized and on grey, as `detect` takes it; may run in any thread.
@@ -149,31 +189,17 @@ class Model:
         clock = time.perf_counter()
         batch = torch.from_numpy(np.stack([each.image for each in prepared])).to(self.device)
         decoded = self.network(devices.normalised(batch, self.dtype))[0]
-        clock = self._lap(times, "inference", clock)
-        options = {"agnostic": self.agnostic, "max_det": self.max_det, "classes": self._wanted()}
-        rows = non_max_suppression(decoded, self.conf, self.iou, **options)
+        clock = _lap(self.device, times, "inference", clock)
+        options = {"agnostic": self.agnostic, "multi_label": self.multi_label, "classes": self._wanted()}
+        rows = non_max_suppression(decoded, self.conf, self.iou, max_det=self.max_det, **options)
         found = [each.cpu() for each in undo(rows, [each.box for each in prepared])]
-        self._lap(times, "NMS", clock)
+        _lap(self.device, times, "NMS", clock)
         return found
-
-    def _lap(self, times: Counter[str], part: str, since: float) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
-        times[part] += now - since
-        return now
 
     def check(self, size: int | tuple[int, int] | None = None) -> None:
         """Raise UserError for a class in `classes` that the model does not have, and a size that it does not take."""
         self._wanted()
         self._layout((self.network.max_stride,) * 2, size)
-
-    def half(self) -> Model:
-        """Compute in half precision, on a GPU."""
-        if not hasattr(self.network, "exported"):  # a file's precision is its own
-            self.network.half()
-            self.dtype = torch.float16
-        return self
 
     def _wanted(self) -> list[int] | None:
         """The numbers of the classes to keep. UserError for one that the model does not have."""
@@ -182,11 +208,19 @@ class Model:
         asked = [self.classes] if isinstance(self.classes, int | str) else self.classes
         numbers = []
         for each in asked:
-            if each in self.names:
-                each = self.names.index(each)
+            if each in self.class_names:
+                each = self.class_names.index(each)
             if isinstance(each, np.integer | bool):
                 each = int(each)
-            if not isinstance(each, int) or not 0 <= each < len(self.names):
-                raise UserError(f"class {each!r} is unknown; {nearest(str(each), self.names)}")
+            if not isinstance(each, int) or not 0 <= each < len(self.class_names):
+                raise UserError(f"class {each!r} is unknown; {nearest(str(each), self.class_names)}")
             numbers.append(each)
         return numbers
+
+
+def _lap(device: torch.device, times: Counter[str], part: str, since: float) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    now = time.perf_counter()
+    times[part] += now - since
+    return now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from predict.outputs import Wanted
@@ -65,6 +66,11 @@ class Options:
     def size(self) -> int | tuple[int, int] | None:
         """Pixels of the longer side, height and width, or None for what the model was trained with."""
         return None if not self.imgsz else self.imgsz[0] if len(self.imgsz) == 1 else (self.imgsz[0], self.imgsz[1])
+
+    def chosen(self, names: Sequence[str]) -> list[int | str]:
+        """The numbers and names in `classes`, of a model with these names; commas part them, but within a name."""
+        words = [part for each in self.classes for part in ([each] if each in names else each.split(","))]
+        return [int(word) if word.isdecimal() else word for word in map(str.strip, words) if word]
 
     def wanted(self) -> Wanted:
         """What is to be written."""

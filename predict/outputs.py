@@ -48,16 +48,15 @@ class Wanted:
 
 
 class Outputs:
-    """Takes frames in order, each with its boxes; `close` finishes every file. `faults` has a line for each failure."""
+    """Takes frames in order, each with its boxes; `close` finishes every file. `faults`: what could not be written."""
 
     def __init__(self, folder: Path, names: Sequence[str], wanted: Wanted, origins: Sequence[Origin]) -> None:
         self.folder, self.names, self.wanted = folder, tuple(names), wanted
-        self.faults: list[str] = []
+        self.faults = Faults()
         self._pool = ThreadPoolExecutor(WRITERS, "write")
         self._room = threading.BoundedSemaphore(WAITING)
         self._films: dict[PurePosixPath, FilmThread] = {}
         self._stems, self._film_names = stems(origins), film_names(origins)
-        self._lock = threading.Lock()
         self._json: list[dict[str, Any]] = []
         self._csv = None
         if wanted.csv:  # a line at a time, so that a kill loses none
@@ -83,19 +82,19 @@ class Outputs:
         """No more frames of this origin will come: its video is finished."""
         film = self._films.pop(origin.name, None)
         if film is not None:
-            self.faults += film.close()
+            film.close()
 
     def close(self) -> None:
         """Finish everything that was begun."""
         self._pool.shutdown()
         for film in self._films.values():
-            self.faults += film.close()
+            film.close()
         self._films.clear()
         for name, finish in (("predictions.csv", self._close_table), ("predictions.json", self._write_json)):
             try:
                 finish()
             except OSError as error:
-                self.faults.append(f"{self.folder / name}: cannot be written ({_why(error)})")
+                self.faults.add(self.folder / name, error)
 
     def _close_table(self) -> None:
         if self._csv:
@@ -109,17 +108,14 @@ class Outputs:
         if origin.name not in self._films:
             path = self.folder / self._film_names[origin.name]
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._films[origin.name] = FilmThread(path, origin.rate or 30.0, self.names, self.wanted.style)
+            self._films[origin.name] = FilmThread(path, origin.rate or 30.0, self.names, self.wanted.style, self.faults)
         return self._films[origin.name]
 
     def _done(self, future: Future) -> None:
         self._room.release()
         error = future.exception()
         if error is not None:
-            with self._lock:
-                self.faults.append(
-                    f"{getattr(error, 'filename', None) or self.folder}: cannot be written ({_why(error)})"
-                )
+            self.faults.add(getattr(error, "filename", None) or self.folder, error)
 
     def _files(self, frame: Frame, stem: PurePosixPath) -> None:
         """The files of one frame."""
@@ -154,7 +150,7 @@ class Outputs:
         """The rows of predictions.csv: a row a box."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        file = frame.origin.file.encode(errors="backslashreplace").decode()
+        file = frame.origin.shown.encode(errors="backslashreplace").decode()
         moment = "" if frame.time is None else f"{frame.time:.3f}"
         for x1, y1, x2, y2, score, number in frame.rows.tolist():
             corners = (f"{value:.2f}" for value in (x1, y1, x2, y2))
@@ -170,13 +166,36 @@ class Outputs:
         ]
 
 
+class Faults:
+    """Files that cannot be written: the first of each reason is said at once, the others are counted."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, file: object, error: BaseException) -> None:
+        """Note one; from any thread."""
+        why = _why(error)
+        with self._lock:
+            self._counts[why] += 1
+            first = self._counts[why] == 1
+        if first:
+            LOGGER.warning(f"{file}: cannot be written ({why})")
+
+    def say(self) -> int:
+        """Say how many more there were of each reason. Returns how many there were in all."""
+        for why, count in self._counts.items():
+            if count > 1:
+                LOGGER.warning(f"{count - 1} more files cannot be written ({why})")
+        return self._counts.total()
+
+
 class FilmThread:
     """Draws and encodes the frames of one video in a thread, in their order."""
 
-    def __init__(self, path: Path, rate: float, names: Sequence[str], style: dict[str, Any]) -> None:
-        self._film, self._names, self._style = Film(path, rate), names, style
+    def __init__(self, path: Path, rate: float, names: Sequence[str], style: dict[str, Any], faults: Faults) -> None:
+        self._film, self._names, self._style, self._faults = Film(path, rate), names, style, faults
         self._queue: Queue[Frame | None] = Queue(WAITING)
-        self._faults: list[str] = []
         self._thread = threading.Thread(target=self._run, name=f"film {path.name}")
         self._thread.start()
 
@@ -184,25 +203,27 @@ class FilmThread:
         """Waits while too many frames are under way."""
         self._queue.put(frame)
 
-    def close(self) -> list[str]:
-        """Wait for the last frame and finish the file; what went wrong, a line each."""
+    def close(self) -> None:
+        """Wait for the last frame and finish the file."""
         self._queue.put(None)
         self._thread.join()
-        return self._faults
 
     def _run(self) -> None:
+        failed = False
         while (frame := self._queue.get()) is not None:
-            if self._faults:
+            if failed:
                 continue  # the disk is full, say: the rest is taken and dropped
             try:
                 drawn = draw(frame.picture, frame.rows, self._names, **self._style)
                 self._film.write(drawn, frame.time or 0.0)
             except Exception as error:  # libraries of codecs raise their own
-                self._faults.append(f"{self._film.path}: cannot be written ({_why(error)})")
+                failed = True
+                self._faults.add(self._film.path, error)
         try:
             self._film.close()
         except Exception as error:
-            self._faults = self._faults or [f"{self._film.path}: cannot be finished ({_why(error)})"]
+            if not failed:
+                self._faults.add(self._film.path, error)
 
 
 def save(picture: np.ndarray, path: Path) -> None:
@@ -217,9 +238,9 @@ def save(picture: np.ndarray, path: Path) -> None:
         raise
 
 
-def counted(frames: Counter[str], names: Sequence[str]) -> str:
+def counted(boxes: Counter[str]) -> str:
     """Boxes by class, in words."""
-    return ", ".join(f"{count} {name}" for name, count in frames.most_common()) or "none"
+    return ", ".join(f"{count} {name}" for name, count in boxes.most_common()) or "none"
 
 
 def _why(error: BaseException) -> str:

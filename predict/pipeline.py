@@ -65,7 +65,7 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
         try:
             return prepared(Frame(origin, decode(origin.file)))
         except UserError as error:
-            return Unreadable(str(error))
+            return Unreadable(str(error).replace(origin.file, origin.shown))
 
     def failed() -> Future:
         """The error that is under way, to be raised by whoever reads the queue."""
@@ -76,7 +76,7 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
     for origin in origins:
         try:
             if origin.kind == "folder":
-                alive = put(Unreadable(f"{origin.file}: cannot be listed; check its permissions"))
+                alive = put(Unreadable(f"{origin.shown}: cannot be listed; check its permissions"))
             elif origin.kind == "picture":
                 alive = put(pool.submit(picture, origin))
             else:

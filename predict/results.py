@@ -7,7 +7,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,24 +38,57 @@ class Results:
     """Boxes by picture. `results[i]` is that of picture i alone; iterating gives each of them.
 
     pictures: (h, w, 3) uint8 RGB each. xyxy: (n, 6) tensors x1, y1, x2, y2, score, class in pixels, by falling score.
-    names: of the classes. files: what each picture is called. times: milliseconds a picture by part.
+    class_names: by number. files: what each picture is called. times: milliseconds a picture by part. largest: height
+    and width that the network saw at most.
     """
 
     pictures: list[np.ndarray]
     xyxy: list[Tensor]
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
     files: list[str]
     times: dict[str, float] = field(default_factory=dict)
+    largest: tuple[int, int] = (0, 0)
+    _drawn: list[np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Pictures."""
         return len(self.pictures)
 
     def __getitem__(self, i: int) -> Results:
-        return Results([self.pictures[i]], [self.xyxy[i]], self.names, [self.files[i]], self.times)
+        drawn = self._drawn and [self._drawn[i]]
+        return replace(self, pictures=[self.pictures[i]], xyxy=[self.xyxy[i]], files=[self.files[i]], _drawn=drawn)
 
     def __iter__(self) -> Iterator[Results]:
         return (self[i] for i in range(len(self)))
+
+    def tolist(self) -> list[Results]:
+        """A `Results` a picture."""
+        return list(self)
+
+    @property
+    def n(self) -> int:
+        """Pictures."""
+        return len(self)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The classes' names by number."""
+        return dict(enumerate(self.class_names))
+
+    @property
+    def ims(self) -> list[np.ndarray]:
+        """The pictures; once `render` was called, the drawn ones."""
+        return self.pictures if self._drawn is None else self._drawn
+
+    @property
+    def s(self) -> tuple[int, int, int, int]:
+        """(B, 3, H, W) of a tensor that holds all pictures as the network saw them."""
+        return len(self), 3, *self.largest
+
+    @property
+    def t(self) -> tuple[float, ...]:
+        """Milliseconds a picture: to load and prepare, in the network, in NMS."""
+        return tuple(self.times.values())
 
     @property
     def pred(self) -> list[Tensor]:
@@ -128,21 +161,25 @@ class Results:
         return found
 
     def render(self) -> list[np.ndarray]:
-        """The pictures with boxes and names drawn: new arrays (h, w, 3) uint8 RGB."""
+        """The pictures with boxes and names drawn: new arrays (h, w, 3) uint8 RGB, which `ims` gives from then on."""
+        self._drawn = self._annotated()
+        return self._drawn
+
+    def _annotated(self) -> list[np.ndarray]:
         return [
-            annotated(picture, rows[:, [0, 1, 2, 3, 5, 4]].cpu(), self.names)
+            annotated(picture, rows[:, [0, 1, 2, 3, 5, 4]].cpu(), self.class_names)
             for picture, rows in zip(self.pictures, self.xyxy, strict=True)
         ]
 
     def show(self) -> None:
         """Open each drawn picture in the system's viewer."""
-        for picture in self.render():
+        for picture in self._annotated():
             Image.fromarray(picture).show()
 
     def save(self, save_dir: str | Path = FOLDER, exist_ok: bool = False) -> Path:
         """Write the drawn pictures as JPEG into a folder, numbered where it is taken; returns it."""
         folder = _folder(save_dir, exist_ok)
-        for name, picture in zip(picture_names(self.files), self.render(), strict=True):
+        for name, picture in zip(picture_names(self.files), self._annotated(), strict=True):
             write_atomic(folder / f"{name}.jpg", _encoded(picture, ".jpg"))
         LOGGER.info(f"{len(self)} pictures are in {folder}")
         return folder
@@ -186,7 +223,7 @@ class Results:
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows: the drawn pictures, one below the other."""
-        drawn = self.render()[:SHOWN] if len(self) else []
+        drawn = self._annotated()[:SHOWN]
         if not drawn:
             return None
         width = max(picture.shape[1] for picture in drawn)
@@ -194,7 +231,7 @@ class Results:
         return _encoded(np.concatenate(rows), ".png")
 
     def _name(self, number: float) -> str:
-        return self.names[int(number)]
+        return self.class_names[int(number)]
 
 
 def _package(name: str, what: str) -> Any:

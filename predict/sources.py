@@ -5,32 +5,36 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from data.pictures import SUFFIXES
+from predict import addresses
+from predict.addresses import VIDEOS
 from predict.frames import Origin
 from utils.errors import UserError
-
-VIDEOS = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
-_ADDRESS = re.compile(r"(rtsp|rtsps|rtmp|http|https|tcp|udp)://", re.IGNORECASE)
-_YOUTUBE = re.compile(r"https?://([a-z]+\.)?(youtube\.com|youtu\.be)/", re.IGNORECASE)
 
 
 def find(source: str, base: Path | None = None) -> list[Origin]:
     """The origins that a source names, in order; each has a name of its own.
 
     A picture, a video, a folder with all below it, a glob, a `.txt` list of these, a `.streams` list, the number of a
-    webcam, or the address of a stream. Raises UserError where nothing is there, and for what is not supported.
+    webcam, or the address of a stream, picture or video. Raises UserError where nothing is there, and for what is not
+    supported.
     """
     text = str(source).strip()
     if text.lower().startswith("screen"):
         raise UserError("--source screen: the screen is not read; record it to a video first")
-    if _YOUTUBE.match(text):
+    if addresses.is_youtube(text):
         raise UserError(f"--source {text}: YouTube is not read; download the video first")
-    if text.isdecimal() or _ADDRESS.match(text):
-        return [Origin(text, PurePosixPath(_stream_name(text)), "stream")]
+    if text.isdecimal():
+        return [Origin(text, PurePosixPath(f"webcam{text}"), "stream")]
+    if addresses.is_address(text):
+        kind = addresses.kind(text)
+        return [Origin(text, PurePosixPath(addresses.name(text, kind)), kind)]
     path = Path(text)
     if path.suffix == ".streams" and path.is_file():
         return _streams(path)
@@ -41,7 +45,10 @@ def find(source: str, base: Path | None = None) -> list[Origin]:
 def _streams(path: Path) -> list[Origin]:
     found: list[Origin] = []
     for line in _lines(path):
-        found += find(line)
+        if addresses.is_address(line):  # a file too is taken as it comes, beside the others
+            found.append(Origin(line, PurePosixPath(addresses.name(line, "stream")), "stream"))
+        else:
+            found += find(line)
     if not found or any(origin.kind != "stream" for origin in found):
         raise UserError(f"{path}: a .streams list has a webcam's number or an address a line; correct it")
     names: list[str] = []
@@ -52,10 +59,17 @@ def _streams(path: Path) -> list[Origin]:
     return [Origin(origin.file, PurePosixPath(name), "stream") for origin, name in zip(found, names, strict=True)]
 
 
-def _stream_name(text: str) -> str:
-    """A file name for a stream, without what may be a password."""
-    plain = re.sub(r"^[a-z]+://([^/@]*@)?", "", text, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.-]+", "_", plain).strip("_.")[:80] or "stream" if not text.isdecimal() else f"webcam{text}"
+@contextmanager
+def fetched(origins: Sequence[Origin]) -> Iterator[list[Origin]]:
+    """The origins with files from servers brought here, until the end. Raises UserError where one does not come."""
+    with tempfile.TemporaryDirectory(prefix="detect-") as folder:
+        yield [_here(origin, Path(folder)) for origin in origins]
+
+
+def _here(origin: Origin, folder: Path) -> Origin:
+    if origin.kind == "stream" or not addresses.is_address(origin.file):
+        return origin
+    return replace(origin, file=str(addresses.fetch(origin.file, folder)), address=origin.file)
 
 
 def _files(path: Path, text: str) -> list[Path]:

@@ -55,7 +55,7 @@ class Stream:
                 return
             attempt = 0 if count else attempt
             if attempt == len(self.pauses) or (not self.number and attempt == 2):
-                self.ended = f"{self.origin.file}: lost, and could not be taken up again; check the address"
+                self.ended = f"{self.origin.shown}: lost, and could not be taken up again; check the address"
                 return
             what = "lost" if self.number else "cannot be opened"
             LOGGER.warning(f"{self.origin.name}: {what}; trying again in {self.pauses[attempt]:g} s")

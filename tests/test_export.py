@@ -152,7 +152,7 @@ MISTAKES = {
     "--weights BEST --int8": "--int8 is not offered",
     "--weights BEST --data none.yaml": "none.yaml",
     "--weights BEST --imgsz 64 96 --compare": "--compare takes files of one side",
-    "--weights BEST --out none": "none",
+    "--weights BEST --out BEST": "cannot be written",
 }
 
 
@@ -163,6 +163,12 @@ def test_mistakes(words: str, best: Path, tmp_path: Path, caplog: pytest.LogCapt
     (line,) = lines(caplog, logging.ERROR)
     assert MISTAKES[words] in line
     assert "\n" not in line
+
+
+def test_out_is_made(best: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    assert export.main(["--weights", str(best), "--include", "torchscript", "--out", str(out)]) == 0
+    assert os.listdir(out) == ["best.torchscript"]
 
 
 def test_a_folder_of_something_else_stays(best: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

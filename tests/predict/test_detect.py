@@ -23,6 +23,7 @@ from data.pictures import SUFFIXES
 from data.store import ImageStore
 from models.load import load_detector
 from predict.model import load
+from predict.options import Options
 from tests.predict.conftest import NAMES, checkpoint_of, film, noise, picture
 
 Run = tuple[int, Path]
@@ -169,10 +170,22 @@ def test_classes_by_name_or_number(run, tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     _, out = run("a.png", "--save-csv")
     assert {"cat", "dog/.."} <= {row["class"] for row in rows_of(out)}
-    for chosen in ("cat", "0"):
-        _, out = run("a.png", "--save-csv", "--classes", chosen)
-        assert {row["class"] for row in rows_of(out)} == {"cat"}
-    assert run("a.png", "--classes", "cta")[0] == 2
+    for chosen, names in (
+        (["cat"], {"cat"}),
+        (["0"], {"cat"}),
+        (["0,1"], {"cat", "dog/.."}),
+        (["0", "dog/.."], {"cat", "dog/.."}),
+        (["cat, 1"], {"cat", "dog/.."}),
+    ):
+        _, out = run("a.png", "--save-csv", "--classes", *chosen)
+        assert {row["class"] for row in rows_of(out)} == names
+    for wrong in ("cta", "0,3", "0;1"):
+        assert run("a.png", "--classes", wrong)[0] == 2
+
+
+def test_a_name_with_a_comma_is_a_class() -> None:
+    options = Options(classes=["red, round", "blue,red, round", "1,2"])
+    assert options.chosen(["red, round", "blue"]) == ["red, round", "blue", "red", "round", 1, 2]
 
 
 def test_voc_annotations(run, tmp_path: Path) -> None:
@@ -260,4 +273,4 @@ def test_two_sides_of_the_size(weights: Path) -> None:
     model = load(weights, torch.device("cpu"))
     assert model.prepare(noise(0, 60, 90), (64, 128)).image.shape == (3, 96, 128)
     assert model.prepare(noise(0, 60, 90), 64).image.shape == (3, 64, 96)
-    assert model.names == NAMES
+    assert model.names == dict(enumerate(NAMES))

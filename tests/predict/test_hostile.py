@@ -155,6 +155,27 @@ def test_a_folder_of_thousands(run, tmp_path: Path) -> None:
     assert "2000 pictures" in text
 
 
+def test_files_that_cannot_be_written_are_counted(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line for the first, one for the others, and the rest is done."""
+    for number in range(40):
+        picture(tmp_path / "in" / f"{number:02d}.png", number)
+    whole = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.suffix == ".png" and path.name > "02":
+            raise OSError(28, "No space left on device", str(path))
+        return whole(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, text = run("in", "--save-csv")
+    assert code == 1
+    assert text.count("No space left on device") == 2
+    assert "37 more files cannot be written (No space left on device)" in text
+    assert "38 of the sources or files failed" in text
+    assert len(list((tmp_path / "out/exp").glob("*.png"))) == 2
+    assert (tmp_path / "out/exp/predictions.csv").read_text().count("39.png") == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [3_000, 40_000])
 def test_a_full_disk(weights: Path, tmp_path: Path, limit: int) -> None:
@@ -174,6 +195,7 @@ def test_a_full_disk(weights: Path, tmp_path: Path, limit: int) -> None:
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cannot be written" in done.stdout
+    assert done.stdout.count("cannot be written (File too large)") <= 3, "not a line a file"
     assert "Traceback" not in done.stderr
 
 

@@ -19,7 +19,6 @@ from models import Detector
 from predict.model import Model, load
 from predict.results import Results
 from tests.network import lively
-from tests.trainer import Runs
 from utils.errors import UserError
 
 NAMES = ("cat", "dog/..", "bird")
@@ -215,25 +214,6 @@ def test_turned_as_exif_says(model: Model, tmp_path: Path) -> None:
     assert (turned.pictures[0] == np.rot90(pixels, -1)).all()
 
 
-def test_through_the_hub_and_without(module_runs: Runs, tmp_path: Path) -> None:
-    assert module_runs(epochs=1, name="hub") == 0
-    best = module_runs.run("hub") / "weights" / "best.pt"
-    pixels = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
-    for device in (None, "cpu"):
-        hub = torch.hub.load(str(ROOT), "custom", path=str(best), device=device, source="local")
-        hub.conf = 0.001
-        alone = load(best, device="cpu")
-        alone.conf = 0.001
-        assert hub.names == alone.names == ("bare", "masked", "wrong")
-        assert hub.size == 64
-        assert torch.equal(hub(pixels).xyxy[0], alone(pixels).xyxy[0])
-    assert len(alone(pixels).xyxy[0])
-    fresh = torch.hub.load(str(ROOT), "yolov5n", pretrained=False, classes=2, source="local")
-    assert len(fresh(pixels)) == 1
-    with pytest.raises(ValueError, match="no such checkpoint"):
-        torch.hub.load(str(ROOT), "custom", path=str(tmp_path / "none.pt"), source="local")
-
-
 @pytest.mark.parametrize("size", [0, -32, 64.5, "64", (64,), (64, 0), (64, 64, 64)])
 def test_what_is_no_size(size: object, model: Model) -> None:
     with pytest.raises(UserError, match="give the pixels of the longer side"):
@@ -264,6 +244,8 @@ def test_an_exported_file_is_a_model_too(detector: Detector, tmp_path: Path, cap
     exporters.get("torchscript").write(Export(detector, facts, torch.device("cpu")), tmp_path / "b.torchscript")
     fixed = load(tmp_path / "b.torchscript")
     assert len(fixed([pixels, pixels, pixels[:, :30]])) == 3
+    assert fixed.to("cpu") is fixed.cpu() is fixed.eval() is fixed.float() is fixed
+    fixed.device = torch.device("cuda", 0)  # as if
     with pytest.raises(UserError, match="stays where it was loaded"):
         fixed.to("cpu")
     assert expected.to("cpu") is expected

@@ -1,0 +1,92 @@
+"""What scripts written for YOLOv5 call on a model, its results and the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from predict.model import Model, load
+from tests.network import lively
+from tests.predict.conftest import NAMES
+from tests.trainer import Runs
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def model(narrow: Path) -> Model:
+    return Model(lively(narrow, NAMES), NAMES, 64)
+
+
+def test_what_scripts_for_yolov5_call(model: Model, capsys: pytest.CaptureFixture) -> None:
+    """Names by number, ims that render draws on, n, s, t, tolist; eval, to, float return the model."""
+    assert model.eval() is model.cpu() is model.to("cpu") is model.float() is model.half() is model
+    assert model.dtype == torch.float32, "half needs a GPU"
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 255, (40, 60, 3), np.uint8), rng.integers(0, 255, (60, 30, 3), np.uint8)]
+    results = model(pixels)
+    assert model.names == results.names == {0: "cat", 1: "dog/..", 2: "bird"}
+    assert results.n == len(results) == 2
+    assert results.s == (2, 3, 96, 96)
+    assert len(results.t) == 3
+    assert all(each > 0 for each in results.t)
+    assert all((a == b).all() for a, b in zip(results.ims, pixels, strict=True))
+    first, second = results.tolist()
+    assert torch.equal(first.xyxy[0], results.xyxy[0])
+    assert (second.n, second.s) == (1, (1, 3, 96, 96))
+    drawn = results.render()
+    assert results.ims is drawn
+    assert all((a == b).all() for a, b in zip(results.pictures, pixels, strict=True))
+    assert (results[1].ims[0] == drawn[1]).all()
+    assert (drawn[0] != pixels[0]).any()
+
+
+def test_multi_label(model: Model) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (64, 64, 3), np.uint8)
+    model.conf = 0.01
+    best = model(pixels).xyxy[0]
+    model.multi_label = True
+    every = model(pixels).xyxy[0]
+    assert len(every) > len(best)
+    assert {tuple(row) for row in best.tolist()} <= {tuple(row) for row in every.tolist()} or len(every) > 1.5 * len(
+        best
+    )
+
+
+def test_through_the_hub_and_without(module_runs: Runs, tmp_path: Path) -> None:
+    assert module_runs(epochs=1, name="hub") == 0
+    best = module_runs.run("hub") / "weights" / "best.pt"
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
+    for device in (None, "cpu"):
+        common = {"source": "local", "force_reload": True, "verbose": False, "_verbose": False, "autoshape": True}
+        hub = torch.hub.load(str(ROOT), "custom", path=str(best), device=device, **common)
+        hub.conf = 0.001
+        alone = load(best, device="cpu")
+        alone.conf = 0.001
+        assert hub.names == alone.names == {0: "bare", 1: "masked", 2: "wrong"}
+        assert hub.size == 64
+        assert torch.equal(hub(pixels).xyxy[0], alone(pixels).xyxy[0])
+    assert len(alone(pixels).xyxy[0])
+    fresh = torch.hub.load(str(ROOT), "yolov5n", pretrained=False, classes=2, source="local")
+    assert len(fresh(pixels)) == 1
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        torch.hub.load(str(ROOT), "custom", path=str(tmp_path / "none.pt"), source="local")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"autoshape": False}, "autoshape=False: the bare network"),
+        ({"channels": 1}, "channels=1: pictures have 3"),
+        ({"shape": 1}, "shape= is not known here"),
+        ({"classes": 3}, "classes= is not known here"),
+    ],
+)
+def test_what_the_hub_does_not_take(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        torch.hub.load(str(ROOT), "custom", path="best.pt", source="local", **options)
+    assert "\n" not in str(raised.value)
