@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -20,6 +22,7 @@ from tests.exporters.conftest import NAMES, Files
 from utils.errors import UserError
 from utils.nms import non_max_suppression
 
+ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("onnx", "torchscript", "openvino")
 PIXELS, SCORE = 1e-2, 1e-4  # the narrow network's large weights round in the fourth digit
 
@@ -96,6 +99,28 @@ def test_half_is_half_the_size_and_about_the_same(detector: Detector, files: Fil
     images = pictures(2, 64, 96)
     assert whole(images).dtype == half(images).dtype == torch.float32
     torch.testing.assert_close(half(images), whole(images), atol=2.0, rtol=0.05)
+
+
+TWO_MODELS_AND_A_SIGNAL = """
+import os, signal, sys
+import torch
+import exporters
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = exporters.open_exported(sys.argv[1]), exporters.open_exported(sys.argv[1])
+first(torch.zeros(1, 3, 64, 96)), second(torch.zeros(1, 3, 64, 96))
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_signals_are_handled_after_two_models(files: Files, name: str) -> None:
+    """OpenVINO leaves a thread that compiled two models with a signal stack that is not mapped."""
+    command = [sys.executable, "-c", TWO_MODELS_AND_A_SIGNAL, str(files(name, dynamic=True))]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_onnx_file_as_other_programs_see_it(files: Files) -> None:
