@@ -171,6 +171,8 @@ def _check_idle(options: Options) -> None:
         "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
         "mosaic9": (options.hyp.mosaic9 > 0 and (run.rect or options.hyp.mosaic == 0), "no mosaics are made"),
         "close_mosaic": (_closes_nothing(options), "no mosaic or mixup is made that could end"),
+        "average_from": (run.average != "swa", "it goes with --average swa alone"),
+        "ema_tau": (run.ema == 0, "--ema 0 keeps no average"),
         "patience": (run.noval, "--noval validates after the last epoch alone"),
     }
     for name, (does_nothing, why) in idle.items():

@@ -13,6 +13,7 @@ import models
 import schedulers
 from models.loss import DetectionLoss
 from schedulers.range_test import RangeTest
+from training.averages import RunAverage
 from training.build import Data
 from training.last_step import LastStep
 from training.meter import LossMeter
@@ -39,7 +40,8 @@ class Run:
     range_test: RangeTest | None = None  # what --lr0 find saw
 
     def __post_init__(self) -> None:
-        self.ema = ModelEMA(self.model)
+        self.ema = ModelEMA(self.model, self.options.run.ema, self.options.run.ema_tau)
+        self.average = RunAverage(self.options.run, self.schedule.policy)
         self.scaler = grad_scaler(self.device, self.dtype)
         self.meter = LossMeter(self.device)
         self.progress = Progress()
@@ -102,6 +104,7 @@ class Run:
             "model": self.model.state_dict(),
             "ema": self.ema.model.state_dict(),
             "ema_updates": self.ema.updates,
+            **self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "meter": self.meter.state_dict(),
@@ -121,6 +124,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
+        self.average.load_state_dict(state, state["step"], self.model)
         decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, decay in zip(self.optimizer.param_groups, decays, strict=True):

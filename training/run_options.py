@@ -40,6 +40,12 @@ class RunOptions:
     optim: str = option("sgd", "optimizer", aliases=("--optimizer",), choices=optimizers.names, type=str.lower)
     optim_arg: list[str] = option([], "option of the optimizer, KEY=VALUE; 'help' lists them")
     wd_norm: float | None = option(None, "normalised weight decay (sgdw, adamw) instead of weight_decay")
+    ema: float = option(0.9999, "decay of the averaged (EMA) weights; 0 keeps the weights as they are", low=0, below=1)
+    ema_tau: float = option(2000.0, "updates after which that decay is nearly reached", above=0)
+    average: str = option(
+        "off", "also average the weights at ends of epochs (swa) or of cycles", choices=("off", "swa", "cycles")
+    )
+    average_from: float = option(0.75, "with --average swa: the share of the run that is left out", low=0, below=1)
     clip_grad: float = option(0.0, "largest norm of the gradient; 0 leaves it alone")
     plugin: list[str] = option([], "module to import first, which registers policies or optimizers")
     device: str = option("auto", "auto, cpu, mps, cuda:N")

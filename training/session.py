@@ -52,6 +52,7 @@ class Session(Run):
         self.optimizer.zero_grad(set_to_none=not self.options.run.cuda_graphs)  # a graph adds to what it was given
         self.ema.update(self.model)
         self.progress.step += 1
+        self.average.take(self.progress.step, self.model)
         self.last_step.keep(self)
 
     def count(self, terms: Tensor, batch: Batch) -> None:

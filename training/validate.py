@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
 
 import torch
 
 import val
+from data.batch import Batch
+from training.averages import estimate_statistics
 from training.best import best_weights
 from training.report import Report
 from training.session import Session
 from utils.console.signals import StopRequest
+from utils.console.wording import counted
 from utils.metrics import Metrics
 from utils.metrics.confusion import ConfusionMatrix
 from utils.metrics.table import table
@@ -70,6 +74,32 @@ def finish(run: Session, report: Report, stop_request: StopRequest) -> Metrics |
     unmeasured = "" if metrics.instances else " (none could be measured)"
     place = f"best epoch {best_epoch} of {run.progress.epoch}{unmeasured}{others}"
     LOGGER.info(f"{place}\n{table(metrics, run.data.names)}")
+    finish_average(run, stop_request)
     run.progress.finished = True
     run.save()
     return metrics
+
+
+def finish_average(run: Session, stop_request: StopRequest) -> None:
+    """With --average: the mean of the weights as average.pt, its BatchNorm statistics of training pictures, validated.
+
+    The pictures are those of the epoch after the last, so that a resume finds them too.
+    """
+    if not run.average.count:
+        return
+    model = copy.deepcopy(run.ema.model)
+    model.load_state_dict(run.average.mean)
+
+    def batches() -> Iterator[Batch]:
+        for batch in run.data.train.epoch(run.epochs):
+            yield from batch.parts(run.at_once)
+            run.handle_stop_request(stop_request)
+
+    seen = estimate_statistics(model, batches(), run.device, run.dtype)
+    metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype)
+    path = run.folder / "weights" / "average.pt"
+    run.write({path: run.weights() | {"averaged": run.average.count, "ema": model.state_dict()}})
+    LOGGER.info(
+        f"average of {counted(run.average.count, 'state')}, statistics of {counted(seen, 'picture')}: "
+        f"mAP50 {metrics.map50:.4f}  mAP50-95 {metrics.map:.4f}  weights/average.pt"
+    )
