@@ -28,13 +28,13 @@ class RunAverage(WeightMean):
 
     def __init__(self, run: RunOptions, policy: Policy) -> None:
         super().__init__()
-        total, per_epoch = policy.total_steps, policy.steps_per_epoch
         points: Iterable[int] = ()
         if run.average == "cycles":
             points = policy.cycle_ends
             if not points:
                 raise UserError(f"--average cycles: policy '{policy.name}' has no cycles; give --average swa")
         elif run.average == "swa":
+            total, per_epoch = policy.total_steps, policy.steps_per_epoch
             points = (s for s in range(per_epoch, total + 1, per_epoch) if s / total > run.average_from)
         self.points = frozenset(points)
 
