@@ -62,8 +62,14 @@ class Options:
     imgsz: list[int] = option(
         [], "pixels: one side, or height and width (default: as it was trained)", aliases=("--img", "--img-size")
     )
-    batch_size: int = option(1, "pictures a run", aliases=("--batch",), low=1, high=4096)
-    dynamic: bool = option(False, "any number of pictures of any size in multiples of the stride")
+    batch_size: int = option(
+        1, "pictures a run of a file that takes a fixed number", aliases=("--batch",), low=1, high=4096
+    )
+    dynamic: bool = option(
+        False,
+        "any number of pictures of any size in multiples of the stride; so are onnx, torchscript and openvino by "
+        "themselves where neither --imgsz nor --batch-size is given",
+    )
     half: bool = option(False, "layers in float16: half the size")
     nms: bool = option(False, "NMS inside the file, whose output is then (B, max_det, 6)")
     conf_thres: float = option(0.25, "with --nms: lowest score that counts", low=0, high=1)
@@ -85,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             [Options], argv, prog="export.py", description="Export a checkpoint; see docs/export.md.", refused=REFUSED
         )
         _check_idle(options, given)
+        sizes = given & {"imgsz", "batch_size"}
+        options.dynamic |= not sizes and all(exporters.get(name).free for name in options.include)
         return run(options)
     except UserError as error:
         LOGGER.error(str(error))

@@ -149,6 +149,7 @@ def run(options: Options) -> Metrics:
         check_classes(model.names, dataset.names, dataset.file)
     if isinstance(model, ExportedDetector) and options.task != "speed":
         model.warn(options.conf_thres, options.iou_thres)
+        model.tell_size()
     folder = numbered(options.project, options.name, options.exist_ok)
     timing = options.task == "speed"
     matrix, coco, speed = ConfusionMatrix(len(names)), CocoJson(loader.index.files, loader.index.shapes, names), Speed()

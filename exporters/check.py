@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from exporters.model import Exported, rows_of
+from exporters.suppressed import Candidates, Rounding
 from models import Detector
-from utils.boxes import box_iou, cxcywh_to_xyxy
+from utils.boxes import cxcywh_to_xyxy
 from utils.nms import non_max_suppression
 
 BEST = 300  # boxes of each picture that are compared, where no NMS chooses
@@ -42,8 +43,7 @@ def compare(detector: Detector, exported: Exported, images: Tensor) -> Differenc
         pixels, score = HALF_PIXELS * max(images.shape[2:]), HALF_SCORE
     if not exported.nms:
         return _all(decoded, found, pixels, score)
-    options = {"conf": exported.conf, "iou": exported.iou, "max_det": exported.max_det}
-    return _kept(non_max_suppression(decoded, **options), rows_of(found), pixels, score, exported.conf)
+    return _kept(decoded, rows_of(found), exported, pixels, score)
 
 
 def _all(decoded: Tensor, found: Tensor, pixels: float, score: float) -> Difference:
@@ -57,24 +57,25 @@ def _all(decoded: Tensor, found: Tensor, pixels: float, score: float) -> Differe
     return Difference(*apart, boxes=place.numel(), unmatched=0, rounding=rounding)
 
 
-def _kept(expected: Sequence[Tensor], found: Sequence[Tensor], pixels: float, score: float, conf: float) -> Difference:
-    """Boxes of one class are pairs where they overlap most. One alone is rounding where its score is about `conf`."""
-    apart, count, alone, odd = [0.0, 0.0], 0, 0, 0
-    for rows, others in zip(expected, found, strict=True):
-        overlap = box_iou(rows[:, :4], others[:, :4]) * (rows[:, None, 5] == others[None, :, 5])
-        free = torch.ones(len(others), dtype=torch.bool, device=others.device)
-        for row, near in zip(rows, overlap, strict=True):
-            place = int((near * free).argmax()) if len(others) else 0
-            if not len(others) or not free[place] or near[place] < 0.5:
-                alone, odd = alone + 1, odd + int(row[4] > conf + score)
-                continue
-            free[place] = False
-            apart[0] = max(apart[0], _largest(row[:4] - others[place, :4]))
-            apart[1] = max(apart[1], _largest(row[4] - others[place, 4]))
-        count += len(rows)
-        alone, odd = alone + int(free.sum()), odd + int((others[free, 4] > conf + score).sum())
-    rounding = apart[0] <= pixels and apart[1] <= score and odd == 0
-    return Difference(*apart, boxes=count, unmatched=alone, rounding=rounding)
+def _kept(decoded: Tensor, found: Sequence[Tensor], exported: Exported, pixels: float, score: float) -> Difference:
+    """Of a file with NMS inside: whether each picture's rows are what an NMS of `decoded` may keep, rounding apart."""
+    options = {"conf": exported.conf, "iou": exported.iou, "max_det": exported.max_det}
+    expected = non_max_suppression(decoded, **options)
+    candidates = [Candidates(each, exported.conf - score) for each in decoded]
+    pairs = [each.nearest(rows, pixels, score) for each, rows in zip(candidates, found, strict=True)]
+    apart = max(pair.pixels for pair in pairs), max(pair.score for pair in pairs)
+    near = Rounding(_room(apart[0], pixels), _room(apart[1], score))
+    sound = apart[0] <= pixels and apart[1] <= score
+    for each, pair, rows in zip(candidates, pairs, found, strict=True):
+        sound = sound and each.explain(rows, pair.place, near, **options)
+    kept = [each.nearest(rows, pixels, score).place for each, rows in zip(candidates, expected, strict=True)]
+    alone = sum(len(set(a.tolist()) ^ set(b.place.tolist())) for a, b in zip(kept, pairs, strict=True))
+    return Difference(*apart, boxes=sum(map(len, expected)), unmatched=alone, rounding=sound)
+
+
+def _room(seen: float, most: float) -> float:
+    """What rounding may come to for boxes that were dropped, where it cannot be seen: four times the largest seen."""
+    return min(most, max(4 * seen, most / 50))
 
 
 def _largest(difference: Tensor) -> float:

@@ -37,6 +37,15 @@ class ExportedDetector(nn.Module):
                 f"{own.iou:g}; what it drops is not seen with {conf:g} and {iou:g}; export without --nms to choose"
             )
 
+    def tell_size(self) -> None:
+        """Say where a fixed size puts more grey around pictures than its checkpoint gets."""
+        own = self.exported
+        if not own.dynamic:
+            LOGGER.warning(
+                f"{own.path}: takes {own.size[0]} x {own.size[1]} pixels alone, with more grey around most pictures "
+                f"than its checkpoint gets; figures differ a little; for the same, export without --imgsz"
+            )
+
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, H, W) to (B, boxes, 5 + classes), and no heads."""
         output = self.exported(images)

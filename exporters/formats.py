@@ -47,6 +47,7 @@ class Format:
 
     `suffix`: what follows the checkpoint's stem. `needs`, `reads_with`: packages to write and to open it. `write` puts
     a file (or folder) at a path that is free; `read` opens one. `marks`: of a folder, a file by which it is known.
+    `free`: a file for any number and size of pictures is as good as one for a single size.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Format:
     write: Callable[[Export, Path], None]
     read: Callable[[Path, torch.device], Opened]
     marks: str = ""
+    free: bool = False
 
     def owns(self, folder: Path) -> bool:
         """Whether a folder is such as `write` leaves."""

@@ -122,7 +122,8 @@ def _checked(found: dict[str, Any], shape: Sequence[int | None]) -> Metadata:
         raise _Refused("its input is not a batch of pictures (B, 3, H, W)")
     found["size"] = _size(found.pop("imgsz", [side or 640 for side in shape[2:]]), found["stride"])
     found.setdefault("batch", shape[0] or 1)
-    found.setdefault("dynamic", None in (shape[0], *shape[2:]))
+    free = [side is None for side in (shape[0], *shape[2:])]
+    found.setdefault("dynamic", all(free))
     claimed = (found["batch"], 3, *found["size"])
     if not 1 <= found["batch"] <= MAX_BATCH:
         raise _Refused(f"its metadata's batch is {found['batch']}")
@@ -130,8 +131,8 @@ def _checked(found: dict[str, Any], shape: Sequence[int | None]) -> Metadata:
         raise _Refused(f"its metadata says {claimed}, over {MAX_PIXELS:,} pixels")
     if not found["dynamic"] and any(s not in (None, c) for s, c in zip(shape, claimed, strict=True)):
         raise _Refused(f"its metadata says {claimed}, but its input is {tuple(shape)}")
-    if found["dynamic"] and None not in (shape[0], *shape[2:]):
-        raise _Refused(f"its metadata says that any size is taken, but its input is {tuple(shape)}")
+    if found["dynamic"] and not all(free):
+        raise _Refused(f"its metadata says that any number and size is taken, but its input is {tuple(shape)}")
     for key in ("conf", "iou"):
         if not 0 <= found.get(key, 0) <= 1:
             raise _Refused(f"its metadata's {key} is not between 0 and 1")

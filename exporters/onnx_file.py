@@ -159,4 +159,4 @@ def read(path: Path, device: torch.device) -> Opened:
     return Opened(session.get_modelmeta().custom_metadata_map, shape, run)
 
 
-register(Format("onnx", ".onnx", ("onnx", "onnxscript"), ("onnxruntime",), write, read))
+register(Format("onnx", ".onnx", ("onnx", "onnxscript"), ("onnxruntime",), write, read, free=True))

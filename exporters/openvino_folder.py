@@ -85,4 +85,6 @@ def _metadata(path: Path) -> dict:
     return entries
 
 
-register(Format("openvino", SUFFIX, ("onnx", "onnxscript", "openvino"), ("openvino",), write, read, METADATA))
+register(
+    Format("openvino", SUFFIX, ("onnx", "onnxscript", "openvino"), ("openvino",), write, read, METADATA, free=True)
+)

@@ -59,4 +59,4 @@ def read(path: Path, device: torch.device) -> Opened:
     return Opened(entries, shape, run)
 
 
-register(Format("torchscript", ".torchscript", (), (), write, read))
+register(Format("torchscript", ".torchscript", (), (), write, read, free=True))

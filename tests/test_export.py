@@ -76,8 +76,8 @@ def test_compare_prints_a_table(best: Path, faces: Path, tmp_path: Path, caplog:
 
 @pytest.mark.slow
 def test_val_takes_what_was_exported(best: Path, faces: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Free sizes: the checkpoint's mAP to rounding. A fixed size: squares of that size, or nothing."""
-    for words in ("--include onnx --dynamic", "--include torchscript"):
+    """A plain export: the checkpoint's mAP to rounding. A fixed size: squares of it, which is said, or nothing."""
+    for words in ("--include onnx", "--include torchscript --imgsz 64"):
         assert export.main(f"--weights {best} --out {tmp_path} {words}".split()) == 0
     common = f"--data {faces} --device cpu --noplots --workers 0 --project {tmp_path} --weights"
     metrics = []
@@ -87,6 +87,8 @@ def test_val_takes_what_was_exported(best: Path, faces: Path, tmp_path: Path, ca
             float((tmp_path / weights.suffix[1:] / "metrics.csv").read_text().splitlines()[1].split(",")[-1])
         )
     assert metrics[1] == pytest.approx(metrics[0], abs=1e-4)
+    said = [line for line in lines(caplog, logging.WARNING) if "more grey" in line]
+    assert [line.partition(": ")[0] for line in said] == [str(tmp_path / "best.torchscript")]
     assert metrics[2] >= 0
     fixed = [*common.split(), str(tmp_path / "best.torchscript")]
     assert val.main([*fixed, "--imgsz", "96"]) == 2
@@ -163,6 +165,17 @@ def test_mistakes(words: str, best: Path, tmp_path: Path, caplog: pytest.LogCapt
     (line,) = lines(caplog, logging.ERROR)
     assert MISTAKES[words] in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "dynamic"),
+    [("", True), ("--imgsz 64", False), ("--batch-size 1", False), ("--imgsz 64 --dynamic", True), ("--nms", True)],
+)
+def test_any_size_unless_one_is_given(best: Path, tmp_path: Path, flags: str, dynamic: bool) -> None:
+    words = f"--weights {best} --include torchscript --out {tmp_path} {flags}"
+    assert export.main(words.split()) == 0
+    exported = exporters.open_exported(tmp_path / "best.torchscript")
+    assert (exported.dynamic, exported.size, exported.batch) == (dynamic, (64, 64), 1)
 
 
 def test_out_is_made(best: Path, tmp_path: Path) -> None:

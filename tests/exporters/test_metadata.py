@@ -57,7 +57,7 @@ LIES = {
     "large in all": ({"imgsz": "[8192, 8192]", "batch": "4"}, "over 134,217,728 pixels"),
     "another size": ({"imgsz": "[64, 64]"}, "but its input is"),
     "another batch": ({"batch": "2"}, "but its input is"),
-    "dynamic": ({"dynamic": "True"}, "any size is taken"),
+    "dynamic": ({"dynamic": "True"}, "any number and size is taken"),
     "conf": ({"conf": "2.0"}, "not between 0 and 1"),
     "max_det": ({"max_det": "0"}, "max_det is 0"),
 }
