@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "project" not in asked.given:
             asked.run.project = "runs/lr_find"
         asked.hyp.lr0 = None  # the test sets the rate
+        asked.given.add("lr0")  # as in the lines it prints, so that the optimizer is theirs
         result = find_rate(start.prepare(asked), find.start, find.end, find.steps, find.mode)
         for line in [result.outcome, *suggestions(result, asked, argv)]:
             LOGGER.info(line)

@@ -49,6 +49,7 @@ class Runs:
             "dtype": "fp32",
             "workers": 0,
             "noplots": True,
+            "hyp": "yolov5",
         } | changed
         words = []
         for name, value in values.items():

@@ -12,6 +12,7 @@ from data.batch import Batch
 from training import build
 from training.range_test import copy_of
 from training.session import Session
+from training.settle import settle
 from utils.device import grad_scaler, synchronize
 from utils.errors import UserError
 
@@ -45,6 +46,7 @@ def with_found_batch(run: Session) -> Session:
     size = choose(run)
     options.run.batch_size = data.train.batch_size = size
     data.val.batch_size = 2 * size
+    settle(options, data.train_index, data.classes)
     accumulate = build.accumulation(options)
     optimizer = build.build_optimizer(options, run.model, accumulate)
     schedule = build.build_schedule(options, optimizer, data, accumulate)

@@ -22,6 +22,7 @@ from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
 from training import network, phases
 from training.options import Options
+from training.settle import settle
 from utils.console.wording import counted
 from utils.errors import UserError
 
@@ -85,6 +86,8 @@ def load_data(
         there = "the one picture" if pictures == 1 else f"the {pictures} pictures"
         LOGGER.warning(f"--batch-size {run.batch_size} is more than {there}; using {pictures}")
         run.batch_size = pictures
+    names = ("object",) if run.single_cls else dataset.names
+    settle(options, train_index, len(names))
     settings = {"size": run.imgsz, "cache": run.cache, "device": device, "workers": max(run.workers, 1)}
     train = TrainLoader(
         train_index,
@@ -102,7 +105,6 @@ def load_data(
     val_store = once(open_store, val_index, desc="val", **settings)
     shape = {"batch_size": run.batch_size * 2, "size": run.imgsz, "stride": stride}
     val = ValLoader(val_index, val_store, workers=run.workers, **shape)
-    names = ("object",) if run.single_cls else dataset.names
     return Data(dataset, names, train_index, train, val)
 
 

@@ -26,7 +26,9 @@ def apply(asked: Options, run: Options, layout: dict[str, Any], folder: Path) ->
     """
     is_same = _Comparison(asked, run, layout, folder)
     different = [name for name in sorted(asked.given - MAY_CHANGE - NO_MATTER) if not is_same(name)]
-    if "hyp" in asked.given and "hyp" not in different:  # the file may have been edited since
+    if (
+        "hyp" in asked.given and "hyp" not in different and asked.run.hyp != "auto"
+    ):  # the file may have been edited since
         different += [name for name in HYP if name not in asked.given and not is_same(name)]
     if different:
         flags = ", ".join("--" + name.replace("_", "-") for name in different)

@@ -37,6 +37,7 @@ LOWEST = {
 }
 MOST = (1 << 63) - 1  # of whatever has a lowest value: what torch takes for a seed
 LARGEST = 1 << 14  # pixels of a side: OpenCV crashes on a picture of four channels and over 2 GiB
+NO_FILE = ("", "auto", "yolov5")  # --hyp that names no file; without any, as older runs were, it is YOLOv5's numbers
 UNUSED_HYP = {
     "iou_t": "the anchors are matched by anchor_t",
     "anchors": "a layout has three anchors a head",
@@ -45,11 +46,16 @@ UNUSED_HYP = {
 
 @dataclass
 class Options:
-    """A run's options as they were resolved, and which of them were given."""
+    """A run's options as they were resolved, and which of them were given.
+
+    `auto`: whether `training.settle` has yet to work out the others; `decided`: what it says of that.
+    """
 
     run: RunOptions
     hyp: Hyp
     given: set[str]
+    auto: bool = False
+    decided: list[str] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Both groups as plain values, for a checkpoint and for opt.yaml and hyp.yaml."""
@@ -82,9 +88,9 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
         return _tell(schedulers.describe(run.lr_policy))
     if "help" in run.optim_arg:
         return _tell(optimizers.describe(run.optim))
-    if run.hyp:
+    if run.hyp not in NO_FILE:
         hyp = _merge(hyp, given, run.hyp)
-    options = Options(run, hyp, given)
+    options = Options(run, hyp, given, auto=run.hyp == "auto")
     check_bounds(options)
     _check_idle(options)
     return options, rest
@@ -114,7 +120,7 @@ def find_hyp(name: str) -> Path:
     for path in (Path(name), folder / name, folder / f"{name}.yaml"):
         if path.is_file():
             return path
-    hint = nearest(name, [p.name for p in folder.glob("*.yaml")])
+    hint = nearest(name, ["auto", "yolov5", *(p.name for p in folder.glob("*.yaml"))])
     raise UserError(f"--hyp {name}: no such file, here or in {folder}; {hint}")
 
 

@@ -27,17 +27,24 @@ class RunOptions:
     weights: str = option("", "checkpoint to start from; empty starts from scratch")
     cfg: str = option("yolov5s", "layout: yolov5n, s, m, l, x or a YAML file")
     data: str = option("mask.yaml", "data set YAML: a path, or a name in data/")
-    hyp: str = option("", "hyper-parameter YAML: a path, or a name in data/hyps/")
+    hyp: str = option(
+        "auto",
+        "auto: by the data set and the run's length; yolov5: its numbers; or a YAML: a path, or a name in data/hyps/",
+    )
     epochs: int = option(100, "passes over the training pictures")
     batch_size: int | str = option(
         16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_whole_or_auto
     )
-    nbs: int = option(64, "nominal batch: smaller batches accumulate to it and decay scales with it")
+    nbs: int = option(64, "nominal batch (default: auto's): smaller batches accumulate to it and decay scales with it")
     imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
-    lr_policy: str = option("linear", "learning-rate policy", aliases=("--scheduler",), choices=schedulers.names)
+    lr_policy: str = option(
+        "linear", "learning-rate policy (default: auto's)", aliases=("--scheduler",), choices=schedulers.names
+    )
     lr_arg: list[str] = option([], "option of the policy, KEY=VALUE; 'help' lists them")
     cos_lr: bool = option(False, "the same as --lr-policy cosine")
-    optim: str = option("sgd", "optimizer", aliases=("--optimizer",), choices=optimizers.names, type=str.lower)
+    optim: str = option(
+        "sgd", "optimizer (default: auto's)", aliases=("--optimizer",), choices=optimizers.names, type=str.lower
+    )
     optim_arg: list[str] = option([], "option of the optimizer, KEY=VALUE; 'help' lists them")
     wd_norm: float | None = option(None, "normalised weight decay (sgdw, adamw) instead of weight_decay")
     ema: float = option(0.9999, "decay of the averaged (EMA) weights; 0 keeps the weights as they are", low=0, below=1)

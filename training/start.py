@@ -45,6 +45,8 @@ def prepare(options: Options, shared: Shared | None = None) -> Session:
     find = options.hyp.lr0 == "find"
     options.hyp.lr0 = None if find else options.hyp.lr0
     session = assemble(options, device, dtype, shared=shared)
+    for line in options.decided:
+        LOGGER.info(line)
     return accelerate(with_found_rate(session) if find else session)
 
 
