@@ -21,7 +21,9 @@ from data.sample import render
 from utils.console.log import progress
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMON = "--imgsz 64 --batch-size 4 --nbs 8 --epochs 3 --workers 0 --noplots --device cpu --dtype fp32"
+COMMON = (
+    "--hyp default.yaml --imgsz 64 --batch-size 4 --nbs 8 --epochs 3 --workers 0 --noplots --device cpu --dtype fp32"
+)
 TRAININGS = {
     "sgd": "--optim sgd --lr-policy linear",
     "sgdr": "--optim adamw --lr-policy sgdr --lr-arg cycles=2 --save-period 1",

@@ -26,7 +26,7 @@ from utils.console.log import progress
 
 PICTURES = 11  # in batches of 2 they are 6, accumulated by 4 to a full group and a tail: 2 steps an epoch
 FLAGS = "--imgsz 64 --batch-size 2 --nbs 8 --epochs 4 --warmup-epochs 0.5 --single-cls --device cpu --dtype fp32"
-POLICY = "--lr-policy sgdr --lr-arg cycles=2 --lr0 0.003"  # the first cycle ends inside the second epoch
+POLICY = "--hyp yolov5 --lr-policy sgdr --lr-arg cycles=2 --lr0 0.003"  # the first cycle ends inside the second epoch
 SAVE_STEPS = (1, 3)  # of even and odd cases: nearly always close to a save; with more to do again
 COUNTED = {
     "kills": "kills",

@@ -52,9 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(argv)
-    words = (
-        f"--data {given.data} --cfg {given.cfg} --imgsz {given.imgsz} --nbs 16 --optim adamw --device {given.device}"
-    )
+    words = f"--data {given.data} --cfg {given.cfg} --imgsz {given.imgsz} --device {given.device} "
+    words += "--hyp yolov5 --nbs 16 --optim adamw"
     run = start.prepare(options.parse(words.split(), "saving", "")[0])
     figures = measure(run, given.rounds)
     machine.write(OUT, figures, run.device)

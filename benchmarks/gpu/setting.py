@@ -61,7 +61,16 @@ class Setting:
 
     def flags(self, text: str, **values: object) -> list[str]:
         """A command line of train.py on this device without pictures of its batches: `text`, then `values`."""
-        words = ["--device", self.device, "--noplots", "--workers", str(self.either(8, 1)), *text.split()]
+        words = [
+            "--hyp",
+            "yolov5",
+            "--device",
+            self.device,
+            "--noplots",
+            "--workers",
+            str(self.either(8, 1)),
+            *text.split(),
+        ]
         for name, value in values.items():
             words += ["--" + name.replace("_", "-"), str(value)]
         return words
