@@ -19,6 +19,7 @@ from training import exit_codes, folder, options, start
 from training.memory import halve_on_out_of_memory
 from training.report import Report
 from training.session import Session
+from training.trunk import is_trunk_end, keep_trunk
 from training.validate import close_cycle, finish, validate
 from utils.console import log
 from utils.console.signals import StopRequest, sigterm_as_interrupt
@@ -84,6 +85,8 @@ def train_one_epoch(run: Session, report: Report, stop_request: StopRequest) -> 
             report.step()
             if run.is_cycle_end():
                 close_cycle(run, report)
+            if is_trunk_end(run):
+                keep_trunk(run)
             run.handle_stop_request(stop_request, save=run.save_is_due())
 
 

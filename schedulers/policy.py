@@ -95,6 +95,11 @@ class Policy(ABC):
         return ()
 
     @property
+    def stable_steps(self) -> int:
+        """Steps before a final decay, up to which the run's length changes nothing; 0 for a policy without."""
+        return 0
+
+    @property
     def cycle_ends(self) -> tuple[int, ...]:
         """Steps before which a cycle ends, the last one's too; empty for a policy without cycles."""
         return ()

@@ -62,8 +62,9 @@ class Runs:
         return train.main(self.flags(text, **changed))
 
     def resume(self, run: Path | None = None, text: str = "") -> int:
-        """Go on with a run, by default the newest unfinished one, in this process."""
-        return train.main(["--resume", *([] if run is None else [str(run / "weights" / "last.pt")]), *text.split()])
+        """Go on with a run, its folder or one of its checkpoints, by default the newest unfinished, in this process."""
+        files = [] if run is None else [run if run.suffix else run / "weights" / "last.pt"]
+        return train.main(["--resume", *map(str, files), *text.split()])
 
     def child(self, words: list[str], **options: Any) -> subprocess.Popen:
         """train.py in a process of its own, with its console in `stdout`."""

@@ -16,7 +16,8 @@ from utils.files.folders import numbered
 LOGGER = logging.getLogger("anneal")
 LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
 LEFT = (
-    *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "average", "cycle[0-9]*", "epoch[0-9]*")),
+    *(f"weights/{name}.pt" for name in ("last", "last.previous", "best", "average", "stable")),
+    *(f"weights/{name}[0-9]*.pt" for name in ("cycle", "epoch", "decayed")),
     *(f"{name}.csv" for name in ("results", "lr", "cycles", "lr_find")),
     *(f"{name}.png" for name in ("lr", "lr_find", "labels", "results", "confusion_matrix", "[FPR]*_curve")),
     *("opt.yaml", "hyp.yaml", "train.log", "events.out.tfevents.*", "train_batch*.jpg", "val_batch*.jpg"),

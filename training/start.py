@@ -13,7 +13,7 @@ import torch
 import schedulers
 from data.shared import Shared
 from models.layout import largest_stride
-from training import build, changes, folder, graphs, network
+from training import build, changes, folder, graphs, network, trunk
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.best import check_best
@@ -152,7 +152,8 @@ def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shar
         raise ValueError(f"batch {session.progress.batch} of {len(session.data.train)}")
     session.schedule.apply(max(session.progress.step - 1, 0))  # shows what the optimizer's groups lack
     _log_changes(state, session, old["epochs"])
-    check_best(session)
+    if not trunk.take_up(session, state):
+        check_best(session)
     return accelerate(session)
 
 

@@ -1,0 +1,115 @@
+"""A run of policy wsd, extended from before its decay, is the longer run to the bit."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+import schedulers
+from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
+from training.trunk import _put_back
+from utils import checkpoint
+
+# 6 steps an epoch; of 12 steps the last 5 decay, of 24 the last 10: one trunk ends inside epoch 2, the other in epoch 3
+FLAGS = "--lr-policy wsd --lr-arg decay=0.4 --warmup-epochs 0.5 --single-cls --project"
+STABLE, LONGER = 7, 14
+BUT = (".options.run.project",)
+
+
+@pytest.fixture(scope="module")
+def longer(module_runs: Runs) -> Path:
+    """The run of four epochs that is begun as one."""
+    assert module_runs(f"{FLAGS} longer", nbs=2, epochs=4) == 0
+    return module_runs.folder / "longer" / "exp"
+
+
+@pytest.mark.parametrize("decay", [0.2, 0.4, 1.0])
+@pytest.mark.parametrize("shape", ["sqrt", "linear", "cosine"])
+def test_before_the_decay_the_length_changes_nothing(decay: float, shape: str) -> None:
+    short, long = (
+        schedulers.build("wsd", total_steps=n, steps_per_epoch=7, lr0=0.1, decay=decay, shape=shape) for n in (70, 140)
+    )
+    assert short.stable_steps == 70 - round(70 * decay)
+    for step in range(short.stable_steps):
+        assert short.at(step) == long.at(step)
+    warm = [schedulers.warmup_steps(p, p.total_steps, 7, 3) for p in (short, long)]
+    assert warm == ([21, 21] if decay < 1 else [0, 0])
+
+
+def test_extended_it_is_the_longer_run(longer: Path, runs: Runs) -> None:
+    assert runs(f"{FLAGS} again", nbs=2, epochs=2) == 0
+    run = runs.folder / "again" / "exp"
+    stable = checkpoint.load(run / "weights" / "stable.pt")
+    assert (stable["kind"], stable["step"], stable["finished"]) == ("run", STABLE, False)
+    decayed = checkpoint.load(run / "weights" / "best.pt")
+    assert runs.resume(run / "weights" / "stable.pt", "--epochs 4") == 0
+    assert checkpoint.load(run / "weights" / "stable.pt")["step"] == LONGER
+    kept = run / "weights" / "decayed2.pt"
+    if decayed["epoch"] == 2:  # else the best weights are of the trunk, and are the longer run's too
+        assert checkpoint.load(kept)["ema"].keys() == decayed["ema"].keys()
+        kept.unlink()
+    assert_identical(longer, run, BUT)
+    assert "the rate here was 0.01 and is 0.01" in (run / "train.log").read_text()
+
+
+def test_killed_after_the_trunk_was_kept(longer: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, LONGER + 1, kill)
+        with pytest.raises(Killed):
+            runs(f"{FLAGS} again", nbs=2, epochs=4)
+    assert runs.resume(runs.folder / "again" / "exp") == 0
+    assert_identical(longer, runs.folder / "again" / "exp", BUT)
+
+
+def test_the_trunk_of_a_run_stopped_in_its_decay(longer: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stopped again before anything was saved: the files are as they were until then."""
+    with monkeypatch.context() as patch:
+        at_step(patch, STABLE + 1, send(signal.SIGTERM))
+        assert runs(f"{FLAGS} again", nbs=2, epochs=2) == 143
+    run = runs.folder / "again" / "exp"
+    before = checkpoint.load(run / "weights" / "last.pt")["step"], (run / "weights" / "best.pt").read_bytes()
+    with monkeypatch.context() as patch:
+        at_step(patch, STABLE + 1, kill)
+        with pytest.raises(Killed):
+            runs.resume(run / "weights" / "stable.pt", "--epochs 4")
+    assert (checkpoint.load(run / "weights" / "last.pt")["step"], (run / "weights" / "best.pt").read_bytes()) == before
+    assert runs.resume(run / "weights" / "stable.pt", "--epochs 4") == 0
+    assert_identical(longer, run, BUT)
+    assert len(rows(run / "lr.csv")) == 24
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--optim sgdw --wd-norm 0.01", "--wd-norm depends on the run's length"),
+        pytest.param("--close-mosaic 2", "--close-mosaic 2 has closed epoch 1 on", marks=pytest.mark.slow),
+        pytest.param("--warmup-epochs 3", "the warm-up is now 14 steps long", marks=pytest.mark.slow),
+    ],
+)
+def test_what_depends_on_the_length_is_told(flags: str, told: str, runs: Runs, monkeypatch, capsys) -> None:
+    at_step(monkeypatch, STABLE + 1, send(signal.SIGTERM))
+    assert runs(f"{FLAGS} again {flags}", nbs=2, epochs=2) == 143
+    run = runs.folder / "again" / "exp"
+    assert runs.resume(run / "weights" / "stable.pt", "--epochs 4") == 143
+    assert f"{told}; so the run goes on, but is not the run of 4 epochs to the bit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("held", [1, 4, None])
+def test_the_best_of_the_decay_gets_a_name_of_its_own(held: int | None, tmp_path: Path) -> None:
+    """Unless best.pt is the trunk's already, or there is none."""
+    best = tmp_path / "best.pt"
+    if held is not None:
+        checkpoint.save(best, {"kind": "weights", "epoch": held})
+    _put_back(best, {"kind": "weights", "epoch": 1})
+    assert checkpoint.load(best)["epoch"] == 1
+    assert {path.name for path in tmp_path.glob("decayed*")} == ({"decayed4.pt"} if held == 4 else set())
+    _put_back(best, None)
+    assert not best.exists()
+    assert checkpoint.load(tmp_path / "decayed1.pt")["epoch"] == 1
+
+
+def test_another_policy_has_no_trunk(runs: Runs) -> None:
+    assert runs("--lr-policy constant", epochs=1) == 0
+    assert not (runs.run() / "weights" / "stable.pt").exists()
