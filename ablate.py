@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if asked.study.dry_run:
             return estimate.print_estimate(planned, asked.device, asked.study)
         planned.look_at_data()
-        common = (asked.device, asked.study.per_gpu, planned.folder / "workers.log")
-        workers = RayWorkerPool(asked.study.ray, *common) if asked.study.ray else LocalWorkerPool(*common)
+        workers = pool(asked, planned)
         with study.hold(planned.folder) as held, StopRequest() as stop_request:
             planned.save()
             workers.keep(held)
@@ -63,12 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def pool(asked: options.Asked, planned: Study) -> runner.WorkerPool:
+    """The workers: on this machine, or on a Ray cluster. Raises UserError."""
+    demand = asked.study.demand(asked.device)
+    if asked.study.ray:
+        return RayWorkerPool(asked.study.ray, demand, planned.folder, planned.data)
+    return LocalWorkerPool(demand, planned.folder / "workers.log")
+
+
 def execute(planned: Study, workers: runner.WorkerPool, stop_request: StopRequest, retry_failed: bool) -> int:
     """Do what is left of the study, then write its tables and report, finished or not. Returns the exit code."""
     todo = runner.runs_left(planned, retry_failed)
-    LOGGER.info(
-        f"{planned.folder}: {counted(len(planned.cells), 'run')}, {len(todo)} to do, {len(workers.workers)} at once"
-    )
+    LOGGER.info(f"{planned.folder}: {counted(len(planned.cells), 'run')}, {len(todo)} to do, {workers.size} at once")
     try:
         runner.StudyRunner(planned, workers, Screen(planned), stop_request, todo).run()
     finally:

@@ -38,7 +38,7 @@ def print_estimate(study: Study, device: str, asked: StudyOptions) -> int:
     if seconds is None:
         seconds, basis = from_steps(todo[0], device)
     epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
-    workers = 1 if asked.ray else min(len(placements(device, asked.per_gpu)), len(todo))
+    workers = 1 if asked.ray else min(len(placements(asked.demand(device))), len(todo))
     manner = "one after the other" if workers == 1 else f"{workers} at once, if that slows none down"
     LOGGER.info(
         f"about {duration(seconds * epochs / workers)} {manner}: {counted(epochs, 'epoch')} of {seconds:.3g} s, {basis}"

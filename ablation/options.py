@@ -11,6 +11,7 @@ from pathlib import Path
 from ablation import definition as definitions
 from ablation.axes import EXECUTION_OPTIONS, OWN, PLACE, fields, flag, split
 from ablation.definition import Definition
+from ablation.slots import Demand
 from training import options
 from utils.config import option
 from utils.errors import UserError
@@ -31,7 +32,13 @@ class StudyOptions:
     dry_run: bool = option(False, "list the runs and estimate their time; do nothing")
     retry_failed: bool = option(False, "also do again what failed before")
     per_gpu: int = option(1, "runs at once on each GPU, while memory allows, or on the CPU, sharing its cores", low=1)
+    gpus_per_run: int = option(1, "GPUs that each run is given, all of one machine", low=1)
     ray: str = option("", "hand the runs to a Ray cluster: its address, or 'local' to start one here")
+    cpus_per_run: float | None = option(None, "CPUs that a run asks Ray for, 0 or a part of one too", low=0)
+
+    def demand(self, device: str) -> Demand:
+        """What each run asks of a machine. Raises UserError."""
+        return Demand(device, self.per_gpu, self.gpus_per_run, self.cpus_per_run)
 
 
 @dataclass
@@ -48,8 +55,9 @@ class Asked:
 def parse(argv: Sequence[str] | None = None) -> Asked:
     """Read the command line and the study file. Raises UserError."""
     asked = _parse(argv)
-    if asked.study.ray and "," in asked.device:
-        raise UserError(f"--device {asked.device} with --ray: Ray places the runs on all GPUs; leave --device out")
+    if asked.study.ray and asked.device not in ("auto", "", "cpu"):
+        what = f"--device {asked.device} with --ray"
+        raise UserError(f"{what}: Ray says which GPUs a run gets; leave --device out, or give cpu")
     return asked
 
 

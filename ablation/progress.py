@@ -49,6 +49,11 @@ class Screen:
         else:
             LOGGER.warning(f"{place}  {cell.name:<{self.width}}  failed: {record.error.splitlines()[-1]}")
 
+    def lost(self, cell: Cell, how: str) -> None:
+        """The node of a run is gone."""
+        self._erase()
+        LOGGER.warning(f"{cell.name}: its node was lost ({how}); it goes on where there is room")
+
     def draw(self, running: set[str]) -> None:
         """Bring the table up to date: a line a run under way, and the whole with the time left."""
         if not self.live:

@@ -1,56 +1,38 @@
-"""Workers on a Ray cluster: each actor keeps one worker process on its node, the very one that runs without Ray.
-
-The study's folder, the data and the trainer must lie at the same paths on every node.
-"""
+"""Workers on a Ray cluster: an actor for every run that its nodes have room for. Nodes may come and go."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import threading
+import socket
+import time
+from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
-from ablation.worker_pool import DIED, LocalWorker, Placement, search_path
+from ablation import slots
+from ablation.ray_actor import RayActor, shared
+from ablation.slots import Demand, Slot
+from ablation.worker_pool import DIED, LOST, Placement, search_path
 from utils.errors import UserError
 
+LOGGER = logging.getLogger("anneal")
 LOCAL = "local"
+ADDRESS = "give HOST:PORT as `ray start --head` printed it, 'auto' on a node of the cluster, or 'local'"
+LOOK = 2.0  # seconds between two looks at which nodes there are
+REACHED = 5.0  # seconds in which a cluster must be reached
+STARTING = 30.0  # seconds that the first worker may take
 CLOSING = 20.0  # seconds
-
-
-class RayActor:
-    """The actor: starts a worker process when there is a job, hands it over and waits for the answer."""
-
-    def __init__(self, place: Placement, log: Path, cwd: str) -> None:
-        os.chdir(cwd)
-        self.worker = LocalWorker(place, log)
-        self.lock, self.stopped = threading.Lock(), False
-
-    def do(self, job: dict[str, Any]) -> dict[str, Any]:
-        """One job; returns its answer. A stop that came before the job interrupts it at once."""
-        with self.lock:
-            self.worker.begin(job)
-            if self.stopped:
-                self.worker.interrupt()
-        return self.worker.answer()
-
-    def interrupt(self) -> None:
-        """Runs beside `do`, on a thread of its own, and may come before it: then it stops the job that comes."""
-        with self.lock:
-            self.stopped = True
-            self.worker.interrupt()
-
-    def close(self) -> None:
-        """End the worker process."""
-        self.worker.close()
+ATTEMPTS = 3  # at starting a worker on a node
 
 
 class RayWorker:
-    """A worker somewhere on the cluster."""
+    """A worker somewhere on the cluster. Its `place` is known once the actor has started."""
 
-    def __init__(self, actor: Any, place: Placement) -> None:
-        self.actor, self.place = actor, place
-        self.pending: Any = None
+    def __init__(self, actor: Any, node: str, slot: Slot, place: Placement) -> None:
+        self.actor, self.node, self.slot, self.place = actor, node, slot, place
+        self.pending: Any = actor.start.remote()
 
     def begin(self, job: dict[str, Any]) -> None:
         """Send a job to the actor; `pending` is the answer to come."""
@@ -62,44 +44,115 @@ class RayWorker:
 
 
 class RayWorkerPool:
-    """One worker for `1 / per_gpu` of each GPU of the cluster; without GPUs, or with `--device cpu`, one a node."""
+    """A worker in each slot of each node, see `slots`: on the cluster's GPUs, or on CPUs where it has none.
 
-    def __init__(self, address: str, device: str, per_gpu: int, log: Path) -> None:
-        self.ray = _ray()
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # names of an actor's class and jobs are looked up where the actor runs
-        env = {"env_vars": {"PYTHONPATH": search_path(os.environ), "RAY_USAGE_STATS_ENABLED": "0"}}
-        settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+    workers: those that are ready. A node that joins is given workers, those of one that is lost are forgotten.
+    """
+
+    def __init__(self, address: str, demand: Demand, study: Path, data: str) -> None:
+        self.ray = _connected(address)
+        self.demand, self.study, self.data = demand, study, data
+        self.on_gpus = demand.device != "cpu" and any(node["Resources"].get("GPU") for node in self._nodes())
+        self.workers: list[RayWorker] = []
+        self.starting: list[RayWorker] = []
+        self.unfit: dict[str, str] = {}  # nodes that lack something, and what
+        self.broken: Counter[str] = Counter()  # actors that did not start, by node
+        self.looked, self.idle = 0.0, 0.0  # idle: since when there has been no worker; negative: the user knows
         try:
-            self.ray.init(address, runtime_env=env, log_to_driver=False, logging_level="ERROR", **settings)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"--ray {address}: {' '.join(str(error).split())[:160]}; give HOST:PORT or 'local'"
-            ) from None
-        gpus = int(self.ray.cluster_resources().get("GPU", 0)) if device in ("auto", "") else 0
-        if not gpus and per_gpu > 1:
+            slots.check([node["Resources"] for node in self._nodes()], demand, self.on_gpus)
+        except UserError:
             self.ray.shutdown()
-            raise UserError(f"--per-gpu {per_gpu}: no GPU of the cluster is used; leave it out")
-        nodes = sum(node["Alive"] for node in self.ray.nodes())
-        number, share = (gpus * per_gpu, 1 / per_gpu) if gpus else (nodes, 0)
-        place = Placement(device or "auto", None)
-        settings = {"num_cpus": 1, "num_gpus": share, "max_concurrency": 2, "max_restarts": -1}
-        kind = self.ray.remote(**settings, scheduling_strategy="SPREAD")(RayActor)
-        self.workers = [RayWorker(kind.remote(place, log.resolve(), os.getcwd()), place) for _ in range(number)]
+            raise
+
+    @property
+    def size(self) -> int:
+        """How many runs the cluster takes at once as it stands."""
+        return sum(len(slots.slots(node["Resources"], self.demand, self.on_gpus)) for node in self._nodes())
 
     def keep(self, held: IO) -> None:
-        """The lock stays with this process; a worker waits until a run is let go of."""
+        """The lock stays with this process; a worker waits until a run is let go of. The study's file is written."""
+        self.shared = shared(self.study, self.data)
 
     def wait(self, busy: list[RayWorker], seconds: float) -> list[tuple[RayWorker, dict[str, Any]]]:
-        """The workers that have answered, at the latest after so many seconds."""
-        done, _ = self.ray.wait([worker.pending for worker in busy], timeout=seconds)
+        """The workers that have answered, at the latest after so many seconds. Raises UserError where no node can."""
+        self._look()
+        asked = [worker.pending for worker in busy + self.starting]
+        if not asked:
+            time.sleep(seconds)
+            return []
+        done, _ = self.ray.wait(asked, num_returns=1, timeout=seconds)
+        for worker in [worker for worker in self.starting if worker.pending in done]:
+            self._started(worker)
         return [(worker, self._answer(worker)) for worker in busy if worker.pending in done]
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        try:
+            return [node for node in self.ray.nodes() if node["Alive"]]
+        except Exception as error:  # of Ray's own kinds, many and changing
+            raise UserError(f"--ray: the cluster is gone ({_line(error)}); start it again, then --resume") from None
+
+    def _look(self) -> None:
+        """Forget workers whose node is gone, start one in each slot that has none."""
+        if time.monotonic() - self.looked < LOOK:
+            return
+        self.looked = time.monotonic()
+        nodes = {node["NodeID"]: slots.slots(node["Resources"], self.demand, self.on_gpus) for node in self._nodes()}
+        self.workers = [worker for worker in self.workers if worker.node in nodes]
+        self.starting = [worker for worker in self.starting if worker.node in nodes]
+        there = Counter(worker.node for worker in self.workers + self.starting)
+        for node, room in nodes.items():
+            if node not in self.unfit:
+                self.starting += [self._start(node, slot) for slot in room[there[node] :]]
+        self._say_why_nothing_runs([node for node, room in nodes.items() if room])
+
+    def _say_why_nothing_runs(self, nodes: list[str]) -> None:
+        """Raises UserError where none of the nodes with room for a run is fit for it; tells once where one waits."""
+        if nodes and all(node in self.unfit for node in nodes):
+            raise UserError(f"--ray: no node can take a run; {self.unfit[nodes[0]]}")
+        if self.workers:
+            self.idle = 0.0
+        elif not self.idle:
+            self.idle = time.monotonic()
+        elif self.idle > 0 and (not nodes or time.monotonic() - self.idle > STARTING):
+            self.idle = -1.0
+            why = "what its nodes have is in use by others" if nodes else "no node is left that has room for a run"
+            LOGGER.warning(f"waiting for the cluster: {why}; Ctrl-C stops, and --resume goes on later")
+
+    def _start(self, node: str, slot: Slot) -> RayWorker:
+        there = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        device = ",".join(map(str, range(self.demand.gpus))) if self.demand.gpus > 1 else "auto"
+        device = device if self.on_gpus else "cpu"
+        kind = self.ray.remote(num_cpus=slot.cpus, num_gpus=slot.gpus, max_concurrency=2, scheduling_strategy=there)
+        actor = kind(RayActor).remote(device, self.study.resolve() / "workers.log", self.shared, slot.cpus)
+        return RayWorker(actor, node, slot, Placement(device))
+
+    def _started(self, worker: RayWorker) -> None:
+        self.starting.remove(worker)
+        try:
+            found = self.ray.get(worker.pending)
+        except self.ray.exceptions.RayError as error:
+            self.broken[worker.node] += 1
+            if self.broken[worker.node] < ATTEMPTS:
+                return  # its node is gone, or it is started again at the next look
+            found = {"host": f"node {worker.node[:8]}", "wrong": _line(error)}
+        if not found["wrong"]:
+            gpus = f"{worker.node}:{found['gpus']}" if self.on_gpus else ""
+            worker.place = Placement(worker.place.device, gpus)  # equal where workers share a GPU
+            self.workers.append(worker)
+        elif worker.node not in self.unfit:
+            self.unfit[worker.node] = f"{found['host']}: {found['wrong']}"
+            LOGGER.warning(f"no run goes to {self.unfit[worker.node]}")
 
     def _answer(self, worker: RayWorker) -> dict[str, Any]:
         try:
             return self.ray.get(worker.pending)
-        except self.ray.exceptions.RayError as error:
-            return DIED | {"how": " ".join(str(error).split())[:200]}
+        except self.ray.exceptions.RayTaskError as error:
+            return DIED | {"how": _line(error)}
+        except self.ray.exceptions.RayError as error:  # the actor or its node
+            self.workers = [other for other in self.workers if other is not worker]
+            with contextlib.suppress(Exception):
+                self.ray.kill(worker.actor)  # where it cannot be reached and yet is there, the run is let go of
+            return LOST | {"how": _line(error)}
 
     def close(self) -> None:
         """End the workers and leave the cluster; a local one ends."""
@@ -108,9 +161,46 @@ class RayWorkerPool:
         self.ray.shutdown()
 
 
+def _connected(address: str) -> Any:
+    """Ray, connected to a cluster. Raises UserError where it is not installed or the cluster not reached."""
+    ray = _ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # names of an actor's class and jobs are looked up where the actor runs
+    names = {"PYTHONPATH": search_path(os.environ), "RAY_USAGE_STATS_ENABLED": "0"}
+    names |= {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
+    env = {"env_vars": names}
+    settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+    try:
+        _check_address(address)
+        ray.init(address, runtime_env=env, log_to_driver=False, logging_level="CRITICAL", **settings)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"--ray {address}: {_line(error)}; {ADDRESS}") from None
+    return ray
+
+
+def _check_address(address: str) -> None:
+    """Ray itself tries for minutes where nobody answers."""
+    if address.startswith("ray://"):
+        raise ValueError("Ray Client is not supported: start ablate.py on a node of the cluster")
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED):
+            pass
+
+
+def _line(error: Exception) -> str:
+    """What an error of Ray says, in short: the end of a traceback, or the cause of an actor's death."""
+    text = str(error).strip()
+    if "is unavailable: " in text:
+        return "its actor cannot be reached"
+    text = text.splitlines()[-1] if "Traceback" in text else text.split("The actor died because ")[-1].split(". ")[0]
+    return " ".join(text.split())[:160]
+
+
 def _ray() -> Any:
     try:
         import ray
+        import ray.util.scheduling_strategies
     except ImportError as error:
         raise UserError(f"--ray needs Ray ({error}); pip install -r requirements-ray.txt") from None
     return ray

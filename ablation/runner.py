@@ -14,7 +14,7 @@ from ablation.progress import Screen
 from ablation.records import Record
 from ablation.study import Study
 from ablation.view import FAILED, FINISHED
-from ablation.worker_pool import Worker
+from ablation.worker_pool import DIED, Worker
 from utils.console.signals import StopRequest
 
 LOGGER = logging.getLogger("anneal")
@@ -23,9 +23,13 @@ TICK = 0.5  # seconds between two looks at signals and at the screen
 
 
 class WorkerPool(Protocol):
-    """Workers that take jobs and answer."""
+    """Workers that take jobs and answer. `workers` are those that are ready: on a cluster they come and go."""
 
     workers: list[Any]
+
+    @property
+    def size(self) -> int:
+        """How many runs go at once."""
 
     def wait(self, busy: list[Any], seconds: float) -> list[tuple[Any, dict[str, Any]]]:
         """The workers of `busy` that have answered, with their answers, at the latest after so many seconds."""
@@ -61,6 +65,7 @@ class StudyRunner:
         self.at_work: dict[Worker, Task] = {}
         self.parked: set[Worker] = set()  # until another run on their GPU has ended
         self.stops: Counter[Path] = Counter()  # by somebody else, of the run or range test with that console
+        self.reached: Counter[Path] = Counter()  # epochs that a run had when its node was lost
         self.peak = 0.0  # GB that the run finished last had set aside
 
     def run(self) -> None:
@@ -69,7 +74,7 @@ class StudyRunner:
         while True:
             while not self.stop_request.stop and self._dispatch():
                 pass
-            if not self.at_work:
+            if not self.at_work and (self.stop_request.stop or not self.waiting):
                 return
             for worker, answer in self.pool.wait(list(self.at_work), TICK):
                 self._settle(worker, self.at_work.pop(worker), answer)
@@ -124,10 +129,12 @@ class StudyRunner:
         neighbours = [other for other in self.at_work if worker.place.gpu and other.place.gpu == worker.place.gpu]
         self.parked -= {other for other in self.parked if other.place == worker.place}
         self.peak = answer.get("peak", self.peak)
-        if answer.get("full") or (answer.get("memory") and neighbours):
+        if answer.get("lost") and not self.stop_request.stop:
+            self._settle_lost(task, answer["how"])
+        elif answer.get("full") or (answer.get("memory") and neighbours):
             self.parked |= {worker} if neighbours else set()
             self._put_back(task)
-        elif self.stop_request.stop and (answer.get("died") or answer.get("code", 1) >= 128):
+        elif self.stop_request.stop and (answer.get("lost") or answer.get("died") or answer.get("code", 1) >= 128):
             return  # stopped: its folder says how far it came
         elif answer.get("code", 1) >= 128 and self._may_go_on(task):
             self._put_back(task)
@@ -144,6 +151,20 @@ class StudyRunner:
         """Whether a task that a signal from outside stopped, not this study's end, is tried again."""
         self.stops[task.console] += 1
         return self.stops[task.console] < ATTEMPTS
+
+    def _settle_lost(self, task: Task, how: str) -> None:
+        """Its node is gone: another takes it up, unless it comes no further on any."""
+        done = records.epochs_done(self.study.folder_of(task.cell))
+        if done > self.reached[task.console]:
+            self.stops[task.console] = 0
+        self.reached[task.console] = done
+        if self._may_go_on(task):
+            self.screen.lost(task.cell, how)
+            self._put_back(task)
+        elif task.rate:
+            self._settle_rate(task, DIED | {"how": how})
+        else:
+            self._fail(task.cell, _why(task, DIED | {"how": f"{how}; {ATTEMPTS} times without an epoch in between"}))
 
     def _put_back(self, task: Task) -> None:
         if task.rate is None:

@@ -45,6 +45,11 @@ class Study:
     def __post_init__(self) -> None:
         self._finished: dict[str, Record] = {}
 
+    @property
+    def data(self) -> str:
+        """The data set's YAML, as it was given."""
+        return str(self.definition.common.get("data", fields()["data"].default))
+
     def folder_of(self, cell: Cell) -> Path:
         """Where the cell's run lies, which may not exist yet."""
         return self.folder / "runs" / cell.name
@@ -71,7 +76,7 @@ class Study:
 
     def look_at_data(self) -> None:
         """Index the data. Raises UserError where it cannot be used, or is not what the study began with."""
-        dataset = load_dataset(self.definition.common.get("data", fields()["data"].default))
+        dataset = load_dataset(self.data)
         seen = {}
         for part, sources in (("train", dataset.train), ("val", dataset.val)):
             common = self.definition.common
@@ -94,7 +99,7 @@ class Study:
             name=self.folder.name,
             folder=self.folder,
             command=self.command,
-            data=str(self.definition.common.get("data", fields()["data"].default)),
+            data=self.data,
             common=dict(self.definition.common),
             fingerprint={part: known["fingerprint"] for part, known in self.seen.items()},
             machine=machine | {"system": platform.platform(), "hosts": ", ".join(hosts)},

@@ -26,6 +26,7 @@ import torch
 
 import train
 from ablation import rates, records
+from ablation.launch import launch
 from data.shared import Shared
 from training.folder import is_locked
 from utils.device import memory_gb
@@ -88,7 +89,7 @@ def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
     out of it; `broken` where this process should do no more; and the `peak` in GB."""
     torch.use_deterministic_algorithms(False)  # --deterministic of the run before
     gc.collect()
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not _is_launched(job["argv"]):
         torch.cuda.init()  # resetting the peak fails before it
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(GPU)
@@ -123,13 +124,14 @@ def run(job: dict[str, Any], shared: Shared) -> int:
     else:
         argv = [*argv, "--project", str(folder.parent), "--name", folder.name, "--exist-ok"]
     device = torch.cuda.get_device_name(GPU) if torch.cuda.is_available() else platform.machine()
-    records.begin(folder, device=device, host=platform.node())
+    several = _is_launched(argv)
+    records.begin(folder, device=f"{torch.cuda.device_count()} x {device}" if several else device, host=platform.node())
     began = time.perf_counter()
     try:
-        return train.main(argv, shared)
+        return launch(argv) if several else train.main(argv, shared)
     finally:
         seconds = round(time.perf_counter() - began, 3)
-        records.end(folder, seconds=seconds, memory_gb=round(memory_gb(_device()), 3))
+        records.end(folder, seconds=seconds, memory_gb=None if several else round(memory_gb(_device()), 3))
 
 
 def _until_free(folder: Path) -> None:
@@ -140,8 +142,9 @@ def _until_free(folder: Path) -> None:
 
 
 def find(job: dict[str, Any], shared: Shared) -> int:
-    """The range test of an optimizer."""
-    rates.find(Path(job["find"]), job["argv"], shared)
+    """The range test of an optimizer, on one GPU also where its runs have several."""
+    argv = job["argv"]
+    rates.find(Path(job["find"]), [*argv, "--device", "cuda:0"] if _is_launched(argv) else argv, shared)
     return 0
 
 
@@ -152,6 +155,11 @@ def _kept(argv: list[str]) -> list[str]:
         if word in KEPT:
             kept += argv[i : i + 1 + (word != "--noplots")]
     return kept
+
+
+def _is_launched(argv: list[str]) -> bool:
+    """Whether a run has several devices, and so a process for each; `--device` is its command line's last word."""
+    return "--device" in argv and "," in argv[len(argv) - argv[::-1].index("--device")]
 
 
 def _device() -> torch.device:

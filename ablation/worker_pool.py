@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,17 +17,21 @@ from typing import IO, Any, Protocol
 
 import torch
 
+from ablation.slots import Demand
+from utils.console.wording import counted
 from utils.device import select_device
 from utils.errors import UserError
 
+LOGGER = logging.getLogger("anneal")
 ROOT = Path(__file__).resolve().parent.parent
 CLOSING = 10.0  # seconds that an idle worker has to end
 DIED: dict[str, Any] = {"died": True}
+LOST: dict[str, Any] = {"lost": True}  # through no fault of the run: its node is gone
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a worker runs: the `--device` of its runs, and the GPU it sees, by its number on the machine.
+    """Where a worker runs: the `--device` of its runs, and the GPUs it sees, by their numbers on the machine.
 
     Without a GPU (`""`) it sees none; None leaves it what this process sees. `threads`: of a CPU that it shares.
     """
@@ -36,25 +41,40 @@ class Placement:
     threads: int | None = None
 
 
-def placements(device: str, per_gpu: int) -> list[Placement]:
-    """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, or sharing the CPU's cores.
+def placements(demand: Demand) -> list[Placement]:
+    """Where the workers of `--device` go: `per_gpu` on each GPU of auto or of a list, or sharing the CPU's cores; or
+    one on every `gpus` GPUs.
 
     Raises UserError.
     """
-    name = device.strip().lower()
+    name, per_gpu = demand.device.strip().lower(), demand.per_gpu
     if name in ("auto", "") and torch.cuda.device_count():
         chosen, numbers = [], list(range(torch.cuda.device_count()))
     else:
         chosen = [select_device(part) for part in (name.split(",") if "," in name else [name])]
         numbers = sorted({d.index for d in chosen if d.type == "cuda"})
         if not numbers:
+            if demand.gpus > 1:
+                raise UserError(f"--gpus-per-run {demand.gpus}: runs go to the {chosen[0].type.upper()}; leave it out")
             if chosen[0].type == "mps" and per_gpu > 1:
                 raise UserError(f"--per-gpu {per_gpu}: on the MPS device runs go one after the other; leave it out")
             threads = max(1, torch.get_num_threads() // per_gpu) if per_gpu > 1 else None
             return [Placement(name or "auto", None if chosen[0].type == "mps" else "", threads)] * per_gpu
     seen = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
     gpus = [seen[number] if seen else str(number) for number in numbers]
+    if demand.gpus > 1:
+        return _in_groups(gpus, demand.gpus)
     return [Placement("cuda:0" if chosen else "auto", gpu) for _ in range(per_gpu) for gpu in gpus]
+
+
+def _in_groups(gpus: list[str], size: int) -> list[Placement]:
+    if size > len(gpus):
+        has = counted(len(gpus), "GPU")
+        raise UserError(f"--gpus-per-run {size}: {has} can be used here; give {len(gpus)} or fewer")
+    if len(gpus) % size:
+        LOGGER.warning(f"--gpus-per-run {size}: {len(gpus) % size} of {counted(len(gpus), 'GPU')} stay unused")
+    device = ",".join(map(str, range(size)))
+    return [Placement(device, ",".join(gpus[i : i + size])) for i in range(0, len(gpus) - size + 1, size)]
 
 
 class Worker(Protocol):
@@ -148,8 +168,17 @@ class LocalWorker:
 class LocalWorkerPool:
     """The workers of this machine."""
 
-    def __init__(self, device: str, per_gpu: int, log: Path) -> None:
-        self.workers: list[LocalWorker] = [LocalWorker(place, log) for place in placements(device, per_gpu)]
+    def __init__(self, demand: Demand, log: Path) -> None:
+        if demand.cpus is not None:
+            raise UserError(
+                "--cpus-per-run is what runs ask Ray for; give --ray, or --per-gpu K for K on the CPU at once"
+            )
+        self.workers: list[LocalWorker] = [LocalWorker(place, log) for place in placements(demand)]
+
+    @property
+    def size(self) -> int:
+        """How many runs go at once."""
+        return len(self.workers)
 
     def keep(self, held: IO) -> None:
         """Have every worker hold the study's lock too."""

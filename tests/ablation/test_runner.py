@@ -13,6 +13,7 @@ import torch
 from ablation import rates, runner
 from ablation.definition import Definition
 from ablation.progress import Screen
+from ablation.slots import Demand
 from ablation.study import Study, plan
 from ablation.view import FAILED, FINISHED, WAITING
 from ablation.worker_pool import Placement, placements
@@ -128,6 +129,33 @@ def test_a_worker_that_dies_fails_its_run_only(tmp_path: Path, finished: Path) -
     assert study.record(study.cells[1]).status == WAITING
 
 
+def lose(epochs: list[int], folder: Path) -> list[dict[str, Any]]:
+    """Answers of nodes that are lost, each after so many epochs of the run."""
+
+    class Lost(dict):
+        def get(self, key: str, default: Any = None) -> Any:
+            if key == "lost":
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "results.csv").write_text("\n" * (epochs.pop(0) + 1))
+            return super().get(key, default)
+
+    return [Lost(lost=True, how="its node has died") for _ in epochs]
+
+
+@pytest.mark.parametrize(("epochs", "state"), [([0, 0], FINISHED), ([0, 0, 0], FAILED), ([0, 1, 1, 2, 2], FINISHED)])
+def test_a_run_whose_node_is_lost_goes_on_elsewhere(tmp_path, finished, caplog, epochs, state) -> None:
+    """As often as it comes further; a run that takes its nodes with it fails at the third."""
+    study = small(tmp_path, seed=[0, 1])
+    times = len(epochs)
+    script = {"linear-sgd-s0": lose(epochs, study.folder / "runs" / "linear-sgd-s0")}
+    pool = execute(study, finished, "0", script)
+    assert states(study) == [state, FINISHED]
+    assert len(pool.workers[0].said) == times + (state == FINISHED) + 1
+    assert caplog.text.count("linear-sgd-s0: its node was lost (its node has died)") == times - (state == FAILED)
+    if state == FAILED:
+        assert "3 times without an epoch in between" in study.record(study.cells[0]).error
+
+
 @pytest.mark.parametrize("what", ["a run", "a range test"])
 @pytest.mark.parametrize(("signals", "state"), [(2, FINISHED), (3, FAILED)])
 def test_a_worker_stopped_by_somebody_else_tries_again_a_few_times(tmp_path, finished, what, signals, state) -> None:
@@ -176,17 +204,31 @@ def test_runs_without_a_rate_fail_alone(tmp_path: Path, finished: Path) -> None:
 
 
 def test_places() -> None:
-    assert placements("cpu", 1) == [Placement("cpu", "")]
+    assert placements(Demand("cpu")) == [Placement("cpu", "")]
     threads = max(1, torch.get_num_threads() // 2)
-    assert placements("cpu", 2) == [Placement("cpu", "", threads)] * 2
+    assert placements(Demand("cpu", per_gpu=2)) == [Placement("cpu", "", threads)] * 2
     with pytest.raises(UserError, match="--device cuda:7"):
-        placements("cuda:7", 1)
+        placements(Demand("cuda:7"))
+    with pytest.raises(UserError, match="--gpus-per-run 2: runs go to the CPU; leave it out"):
+        placements(Demand("cpu", gpus=2))
 
 
 def test_places_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")
-    assert placements("auto", 1) == [Placement("auto", gpu) for gpu in "567"]
-    assert placements("0,2", 2) == [Placement("cuda:0", gpu) for gpu in ("5", "7", "5", "7")]
+    assert placements(Demand()) == [Placement("auto", gpu) for gpu in "567"]
+    assert placements(Demand("0,2", per_gpu=2)) == [Placement("cuda:0", gpu) for gpu in ("5", "7", "5", "7")]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert placements("cuda:1", 1) == [Placement("cuda:0", "1")]
+    assert placements(Demand("cuda:1")) == [Placement("cuda:0", "1")]
+
+
+def test_gpus_in_groups(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4,5,6,7")
+    assert placements(Demand(gpus=2)) == [Placement("0,1", "3,4"), Placement("0,1", "5,6")]
+    assert "1 of 5 GPUs stay unused" in caplog.text
+    assert placements(Demand("1,4", gpus=2)) == [Placement("0,1", "4,7")]
+    with pytest.raises(UserError, match="--gpus-per-run 8: 5 GPUs can be used here; give 5 or fewer"):
+        placements(Demand(gpus=8))
+    with pytest.raises(UserError, match="leave out one of the two"):
+        Demand(gpus=2, per_gpu=2)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ablation import records, worker
-from ablation.ray_pool import RayActor
+from ablation.ray_actor import RayActor, shared
+from ablation.study import FILE
 from ablation.view import FAILED, FINISHED, WAITING
 from ablation.worker_pool import LocalWorker, Placement
 from data.shared import Shared
@@ -127,7 +128,9 @@ def test_a_stop_is_not_lost_while_a_worker_starts(runs: Runs, local_worker: Loca
 @pytest.mark.slow
 def test_a_stop_that_comes_before_its_job_is_kept_for_it(runs: Runs, tmp_path: Path) -> None:
     """What Ray's actor does, which hears of both on threads of their own."""
-    actor = RayActor(Placement("cpu"), tmp_path / "workers.log", str(Path.cwd()))
+    (tmp_path / FILE).touch()
+    actor = RayActor("cpu", tmp_path / "workers.log", shared(tmp_path, str(runs.faces)), cpus=1.0)
+    assert actor.start()["wrong"] == ""
     try:
         actor.interrupt()
         assert actor.do(job(runs, "run", epochs=500, patience=0))["code"] == 130
