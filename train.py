@@ -15,7 +15,7 @@ if __name__ == "__main__":
     begin_imports()
 
 from data.shared import Shared
-from training import exit_codes, folder, options, start
+from training import exit_codes, folder, hints, options, start
 from training.memory import halve_on_out_of_memory
 from training.report import Report
 from training.session import Session
@@ -68,6 +68,8 @@ def fit(run: Session, stop_request: StopRequest) -> Metrics | None:
     if run.progress.epoch < run.epochs:
         LOGGER.info(f"stopped early: no better epoch in the last {run.options.run.patience} (--patience)")
     metrics = finish(run, report, stop_request)
+    for line in hints.of_run(run, report.results.rows(), metrics):
+        LOGGER.info(f"hint: {line}")
     LOGGER.info(f"weights, tables and pictures are in {run.folder}")
     return metrics
 
