@@ -2,9 +2,9 @@
 
 A file dropped into this folder, a `--plugin`, or a package with entry points in `anneal.optimizers` adds a rule:
 
-    @optimizers.register("lion", lr=1e-4, weight_decay=0.01, momentum=0.9, warmup_bias_lr=0.0, paper="arXiv 2302.06675")
-    def lion(groups, lr: float, momentum: float, beta2: Annotated[float, "second beta"] = 0.99):
-        return Lion(groups, lr=lr, betas=(momentum, beta2))
+    @optimizers.register("belief", lr=0.001, weight_decay=0.01, warmup_bias_lr=0.0, paper="arXiv 2010.07468")
+    def belief(groups, lr: float, momentum: float, beta2: Annotated[float, "second beta"] = 0.999):
+        return AdaBelief(groups, lr=lr, betas=(momentum, beta2))
 
 A rule is called with the groups, the rate and the momentum; its other parameters are its options (`--optim-arg`).
 """

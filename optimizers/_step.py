@@ -43,7 +43,8 @@ class DecoupledOptimizer(Optimizer):
     """An optimizer whose decay acts on the parameters alone; a rule gives `advance`.
 
     A group's `convention` says what its `weight_decay` (lambda) means at the rate `lr`, base rate `initial_lr`:
-    "torch" takes `lr lambda` of each parameter a step, "paper" `(lr / initial_lr) lambda` (arXiv 1711.05101).
+    "torch" takes `lr lambda` of each parameter a step, "paper" `(lr / initial_lr) lambda` (arXiv 1711.05101). A rule
+    that sets none has "torch".
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -51,6 +52,7 @@ class DecoupledOptimizer(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group.setdefault("initial_lr", float(group["lr"]))
+        group.setdefault("convention", "torch")
         if any(p.is_complex() for p in group["params"]):
             raise UserError(f"{type(self).__name__} does not take complex parameters; give their real views")
         check_range("lr", group["lr"])
@@ -101,6 +103,15 @@ class DecoupledOptimizer(Optimizer):
     def kind(self, group: dict[str, Any], parameter: Tensor) -> tuple[Hashable, ...]:
         """What parameters must share, besides device and dtype, to be stepped in one call."""
         return ()
+
+    def buffers(self, params: list[Tensor], names: Iterable[str]) -> list[list[Tensor]]:
+        """The tensors that the state calls `names`, a list a name; new ones are zero, of their parameter's layout."""
+        names = list(names)
+        for p in params:
+            for name in names:
+                if name not in self.state[p]:
+                    self.state[p][name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return [[self.state[p][name] for p in params] for name in names]
 
     def advance(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor, fused: bool

@@ -68,11 +68,8 @@ class AdamW(DecoupledOptimizer):
         for p in params:
             if not self.state.get(p):
                 self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
-            for name in names:
-                if name not in self.state[p]:
-                    self.state[p][name] = torch.zeros_like(p, memory_format=torch.preserve_format)
         steps = [self.state[p]["step"] for p in params]
-        moments = [[self.state[p][name] for p in params] for name in names]
+        moments = self.buffers(params, names)
         torch._foreach_add_(steps, 1)
         if fused and not any(isinstance(value, Tensor) for value in (*group["betas"], rate)):
             torch._fused_adamw_(

@@ -89,7 +89,7 @@ def test_a_parameter_that_no_module_owns_up_to_is_an_error():
         optimizers.parameter_groups(Hidden(2, 2))
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adam", "adamw"])
+@pytest.mark.parametrize("name", optimizers.names())
 def test_only_the_weights_decay_and_every_group_knows_its_base_rate(name):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     facts = optimizers.facts(name)

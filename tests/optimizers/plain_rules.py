@@ -1,0 +1,62 @@
+"""The algorithms of lion, nadamw and lamb as their papers have them, one tensor at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Plain:
+    """Moments of each parameter, and a count of steps; a rule gives `move(p, g, m, v, lr, beta1)`, the new weights."""
+
+    def __init__(self, params: list[Tensor], decay: float, **options: float | str) -> None:
+        self.params, self.decay, self.options = params, decay, options
+        self.m, self.v = ([torch.zeros_like(p) for p in params] for _ in range(2))
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, lr: float, beta1: float) -> None:
+        self.steps += 1
+        self.begin(beta1)
+        for p, m, v in zip(self.params, self.m, self.v, strict=True):
+            p.copy_(self.move(p.clone(), p.grad, m, v, lr, beta1))
+
+    def begin(self, beta1: float) -> None:
+        """What is the same for all parameters of a step."""
+
+    def move(self, x: Tensor, g: Tensor, m: Tensor, v: Tensor, lr: float, beta1: float) -> Tensor:
+        raise NotImplementedError
+
+
+class PlainLion(Plain):
+    def move(self, x, g, m, v, lr, beta1, beta2=0.99):
+        c = beta1 * m + (1 - beta1) * g
+        m.copy_(beta2 * m + (1 - beta2) * g)
+        return x - lr * (torch.sign(c) + self.decay * x)
+
+
+class PlainNAdamW(Plain):
+    product = 1.0
+
+    def begin(self, beta1):
+        self.mu, self.after = (beta1 * (1 - 0.5 * 0.96 ** (0.004 * t)) for t in (self.steps, self.steps + 1))
+        self.product *= self.mu
+
+    def move(self, x, g, m, v, lr, beta1, beta2=0.999):
+        m.copy_(beta1 * m + (1 - beta1) * g)
+        v.copy_(beta2 * v + (1 - beta2) * g**2)
+        m_hat = self.after * m / (1 - self.product * self.after) + (1 - self.mu) * g / (1 - self.product)
+        v_hat = v / (1 - beta2**self.steps)
+        return x - lr * self.decay * x - lr * m_hat / (v_hat.sqrt() + 1e-8)
+
+
+class PlainLamb(Plain):
+    def move(self, x, g, m, v, lr, beta1, beta2=0.999):
+        m.copy_(beta1 * m + (1 - beta1) * g)
+        v.copy_(beta2 * v + (1 - beta2) * g**2)
+        r = (m / (1 - beta1**self.steps)) / ((v / (1 - beta2**self.steps)).sqrt() + 1e-6)
+        whole = r + self.decay * x
+        length, moved, ratio = (x**2).sum().sqrt().item(), (whole**2).sum().sqrt().item(), 1.0
+        if length and moved and (x.ndim >= 2 or self.options.get("adapt") == "all"):
+            ratio = length / moved
+        return x - lr * ratio * whole
