@@ -120,12 +120,14 @@ def settings(
     if lr0 is None:
         ramps = schedulers.get(policy).ramps
         lr0 = float(f"{rate(optimizers.facts(optimizer)['lr'], facts.drawn, ramps):.3g}")
-    return {
+    decided = {
         "nbs": nbs,
         "optim": optimizer,
         "lr_policy": policy,
         "lr_arg": policy_options(policy, lr0, facts.epochs, steps(facts, nbs)),
         "lr0": lr0,
-        "warmup_epochs": warmup_epochs(facts.epochs),
         "cls": float(f"{class_gain(facts.classes):.3g}"),
     }
+    if not schedulers.get(policy).ramps:
+        decided["warmup_epochs"] = warmup_epochs(facts.epochs)
+    return decided

@@ -11,6 +11,7 @@ import torch
 import models
 from data.index import Index
 from models.anchors import fit_anchors
+from models.head_rows import transfer_rows
 from models.layout import read
 from models.load import layout_of
 from training.options import Options
@@ -87,10 +88,19 @@ def start_from(model: models.Detector, weights: dict[str, Any], path: str) -> No
     if other:
         LOGGER.warning(f"{line}{other}, of which only what fits was taken; without --cfg its own network is trained")
     elif moved < total and weights["classes"] != model.classes:
-        heads = f"{counted(model.classes, 'class', 'classes')} in place of {weights['classes']}"
-        LOGGER.info(f"{line}; the head starts anew, for {heads}")
+        LOGGER.info(f"{line}; {_kept_of_head(model, weights)}")
     else:
         LOGGER.info(line)
+
+
+def _kept_of_head(model: models.Detector, weights: dict[str, Any]) -> str:
+    """Take the head's rows that mean the same for other classes; says which."""
+    heads = f"for {counted(model.classes, 'class', 'classes')} in place of {weights['classes']}"
+    found, same = transfer_rows(model, weights["ema"], weights["names"])
+    if not found:
+        return f"the head starts anew, {heads}"
+    classes = f"the classes {', '.join(same[:5])}{', ...' if len(same) > 5 else ''}" if same else "no class"
+    return f"of the head box, objectness and {classes} are kept, {heads}"
 
 
 def _other_network(model: models.Detector, weights: dict[str, Any], path: str) -> str:

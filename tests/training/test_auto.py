@@ -35,7 +35,7 @@ def test_every_number_is_finite_and_makes_a_schedule(facts: Facts, optimizer: st
     numbers = [value for value in decided.values() if isinstance(value, float | int)]
     assert all(math.isfinite(value) and value > 0 for value in numbers)
     assert 16 <= decided["nbs"] <= 64
-    assert decided["warmup_epochs"] <= 3
+    assert decided.get("warmup_epochs", 0) <= 3
     own = optimizers.facts(decided["optim"])["lr"]
     assert own * 0.99 <= decided["lr0"] <= own * auto.MOST_RATE * auto.RAMPED * 1.01
     total = auto.steps(facts, decided["nbs"])

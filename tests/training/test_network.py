@@ -61,7 +61,7 @@ def test_weights_alone_bring_their_network(runs: Runs, capsys: pytest.CaptureFix
     """Ours and published ones; with as many classes nothing is left out, with others the head."""
     torch.manual_seed(0)
     spec = models.build(str(runs.narrow), 3)
-    fewer = "the head starts anew, for 3 classes in place of 1"
+    fewer = "of the head box, objectness and no class are kept, for 3 classes in place of 1"
     for names, classes, said in ((["bare", "masked", "wrong"], 3, ""), (["a"], 1, fewer)):
         model = models.build(spec.layout, classes)
         kept = {"layout": spec.layout, "classes": classes, "names": names, "ema": model.state_dict()}

@@ -1,0 +1,37 @@
+"""What a head keeps of another's, for other classes: each anchor's box and objectness, and classes of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from models.detector import Detector
+
+SHARED = 5  # rows of an anchor before its classes: box and objectness
+
+
+@torch.no_grad()
+def transfer_rows(model: Detector, state: Mapping[str, Tensor], names: Sequence[str]) -> tuple[bool, list[str]]:
+    """Copy the rows of the head's convolutions that mean the same in `state`, whose classes are `names`.
+
+    Returns whether there were any, and the names of the classes that were kept. Rows of other shape stay as they are.
+    """
+    own_names = [str(name) for name in model.names]
+    theirs = {str(name): SHARED + i for i, name in enumerate(names)}
+    same = [(SHARED + i, theirs[name]) for i, name in enumerate(own_names) if name in theirs]
+    to, source = map(list, zip(*[(i, i) for i in range(SHARED)], *same, strict=True))
+    found = False
+    convs = {id(p) for conv in model.head.m for p in conv.parameters()}
+    for name, own in model.named_parameters():
+        if id(own) not in convs or name not in state:
+            continue
+        anchors = len(own) // (SHARED + len(own_names))
+        other = state[name]
+        if len(other) != anchors * (SHARED + len(names)) or other.shape[1:] != own.shape[1:]:
+            continue
+        rows = own.view(anchors, -1, *own.shape[1:])
+        rows[:, to] = other.to(own).view(anchors, -1, *own.shape[1:])[:, source]
+        found = True
+    return found, [own_names[i - SHARED] for i, _ in same] if found else []
