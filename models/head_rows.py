@@ -23,15 +23,16 @@ def transfer_rows(model: Detector, state: Mapping[str, Tensor], names: Sequence[
     same = [(SHARED + i, theirs[name]) for i, name in enumerate(own_names) if name in theirs]
     to, source = map(list, zip(*[(i, i) for i in range(SHARED)], *same, strict=True))
     found = False
-    convs = {id(p) for conv in model.head.m for p in conv.parameters()}
-    for name, own in model.named_parameters():
-        if id(own) not in convs or name not in state:
+    for prefix, conv in model.named_modules():
+        if not any(conv is own for own in model.head.m):
             continue
-        anchors = len(own) // (SHARED + len(own_names))
-        other = state[name]
-        if len(other) != anchors * (SHARED + len(names)) or other.shape[1:] != own.shape[1:]:
+        pairs = [(own, state.get(f"{prefix}.{name}")) for name, own in conv.named_parameters()]
+        anchors = conv.out_channels // (SHARED + len(own_names))
+        rows = anchors * (SHARED + len(names))
+        if any(other is None or other.shape != (rows, *own.shape[1:]) for own, other in pairs):
             continue
-        rows = own.view(anchors, -1, *own.shape[1:])
-        rows[:, to] = other.to(own).view(anchors, -1, *own.shape[1:])[:, source]
+        for own, other in pairs:
+            each = own.view(anchors, -1, *own.shape[1:])
+            each[:, to] = other.to(own).view(anchors, -1, *own.shape[1:])[:, source]
         found = True
     return found, [own_names[i - SHARED] for i, _ in same] if found else []
