@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -44,7 +45,9 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def test_fetches(tmp_path: Path, address: str) -> None:
+def test_fetches(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(ANSWERS["/yolov5n.pt"][1]).hexdigest()
+    monkeypatch.setitem(download.SHA256, "yolov5n.pt", digest)
     path = download.fetch("yolov5n.pt", tmp_path, address)
     assert path == tmp_path / "yolov5n.pt"
     assert path.read_bytes() == ANSWERS["/yolov5n.pt"][1]
@@ -53,7 +56,12 @@ def test_fetches(tmp_path: Path, address: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("yolov5s.pt", "no checkpoint"), ("yolov5m.pt", "bytes|IncompleteRead"), ("yolov5x6.pt", "Not Found")],
+    [
+        ("yolov5n.pt", f"its sha256 is .* \\(sha256 {download.SHA256['yolov5n.pt']}\\)"),
+        ("yolov5s.pt", "no checkpoint"),
+        ("yolov5m.pt", "bytes|IncompleteRead"),
+        ("yolov5x6.pt", "Not Found"),
+    ],
 )
 def test_says_where_to_get_it_and_leaves_nothing(tmp_path: Path, address: str, name: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason) as error:
