@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "describe_groups",
     "facts",
+    "listing",
     "names",
     "options",
     "parameter_groups",
@@ -96,6 +97,11 @@ def options(name: str) -> list[Option]:
 def describe(name: str) -> str:
     """What a rule is, its defaults, and a line an option."""
     return arguments.describe(name, _load().get(name), facts(name), options(name))
+
+
+def listing() -> str:
+    """What `--optim help` prints: a line a rule, with its paper."""
+    return arguments.listing({name: (_load().get(name), facts(name).get("paper", "")) for name in names()})
 
 
 def parse_args(name: str, pairs: Iterable[str]) -> dict[str, Any]:

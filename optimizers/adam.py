@@ -22,6 +22,6 @@ def adam(
     amsgrad: Annotated[bool, "divide by the largest mean squared gradient so far"] = False,
     maximize: Annotated[bool, "climb instead of descend"] = False,
 ) -> Adam:
-    """torch.optim.Adam: `g += weight_decay theta` before both moments. `momentum` is its first beta."""
+    """torch's Adam: L2 in the gradient, so that the decay passes through both moments. `momentum` is its first beta."""
     path = fused_or_foreach(groups)
     return Adam(groups, lr, (momentum, beta2), eps, amsgrad=amsgrad, maximize=maximize, **path)

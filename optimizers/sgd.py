@@ -26,6 +26,6 @@ def sgd(
     dampening: Annotated[float, "share of the gradient kept out of the momentum"] = 0.0,
     maximize: Annotated[bool, "climb instead of descend"] = False,
 ) -> SGD:
-    """torch.optim.SGD: `g += weight_decay theta` before the momentum, so the decay passes through it."""
+    """torch's SGD: L2 in the gradient, so that the decay passes through the momentum."""
     path = fused_or_foreach(groups)
     return SGD(groups, lr, momentum, dampening, nesterov=nesterov and momentum > 0, maximize=maximize, **path)

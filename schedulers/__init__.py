@@ -14,7 +14,7 @@ A file dropped into this folder registers itself:
             return Point(1 / (1 + self.k * step / self.total_steps))
 """
 
-from schedulers.options import describe, parse_args
+from schedulers.options import describe, listing, parse_args
 from schedulers.policy import Point, Policy, build, get, names, option, options, register, source
 from schedulers.schedule import NormalisedDecay, Schedule, facts, from_facts, warmup_steps
 from utils.registry import import_siblings
@@ -29,6 +29,7 @@ __all__ = [
     "facts",
     "from_facts",
     "get",
+    "listing",
     "names",
     "option",
     "options",

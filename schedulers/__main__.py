@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from schedulers import Schedule, build, describe, from_facts, names, options, parse_args, warmup_steps
+from schedulers import Schedule, build, describe, from_facts, listing, names, options, parse_args, warmup_steps
 from schedulers.plot import curve, plot, write_csv
 from utils import config
 from utils.config import option
@@ -26,7 +26,7 @@ OWN = ("momentum", "warmup_epochs", "warmup_bias_lr", "warmup_momentum", "lr_arg
 class Options:
     """Plot learning-rate policies."""
 
-    names: list[str] = option([], "policies; several overlay", positional=True)
+    names: list[str] = option([], "policies; several overlay; 'help' lists them", positional=True)
     epochs: float = option(100.0, "length of the run", above=0)
     steps_per_epoch: int = option(100, "optimizer steps an epoch", low=1)
     lr0: float = option(0.01, "base rate", above=0)
@@ -57,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(asked: Options, given: set[str]) -> None:
     for module in asked.plugin:
         import_plugin(module)
+    if asked.names == ["help"]:
+        print(listing())
+        return
     if "help" in asked.lr_arg:
         print("\n".join(describe(name) for name in asked.names or names()))
         return

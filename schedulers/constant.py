@@ -10,7 +10,7 @@ from schedulers.policy import Point, Policy, register
 @register("constant", source="no schedule")
 @dataclass(frozen=True, kw_only=True)
 class Constant(Policy):
-    """f = 1 throughout: for rules that need no schedule, and to compare the others with."""
+    """The same rate throughout, f = 1: for rules that need no schedule, and to compare the others with."""
 
     def at(self, step: int) -> Point:
         return Point(1.0)

@@ -38,12 +38,21 @@ class RunOptions:
     nbs: int = option(64, "nominal batch (default: auto's): smaller batches accumulate to it and decay scales with it")
     imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
     lr_policy: str = option(
-        "linear", "learning-rate policy (default: auto's)", aliases=("--scheduler",), choices=schedulers.names
+        "linear",
+        "learning-rate policy (default: auto's)",
+        aliases=("--scheduler",),
+        choices=schedulers.names,
+        listing=schedulers.listing,
     )
     lr_arg: list[str] = option([], "option of the policy, KEY=VALUE; 'help' lists them")
     cos_lr: bool = option(False, "the same as --lr-policy cosine")
     optim: str = option(
-        "sgd", "optimizer (default: auto's)", aliases=("--optimizer",), choices=optimizers.names, type=str.lower
+        "sgd",
+        "optimizer (default: auto's)",
+        aliases=("--optimizer",),
+        choices=optimizers.names,
+        listing=optimizers.listing,
+        type=str.lower,
     )
     optim_arg: list[str] = option([], "option of the optimizer, KEY=VALUE; 'help' lists them")
     wd_norm: float | None = option(None, "normalised weight decay (sgdw, adamw) instead of weight_decay")

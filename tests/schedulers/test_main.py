@@ -84,6 +84,11 @@ def test_help_for_one_policy_and_for_all(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "\n".join(map(schedulers.describe, schedulers.names())) + "\n"
 
 
+def test_help_lists_the_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == schedulers.names()
+
+
 def test_a_runs_own_schedule(tmp_path: Path) -> None:
     policy = schedulers.build("sgdr", total_steps=200, steps_per_epoch=20, lr0=0.02, cycles=2)
     decay = schedulers.NormalisedDecay(0.05, batch=64, images=1280)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+import ablate
+import lr_find
 import optimizers
 import schedulers
+import train
 from training import build, options
 from training.hyp import Hyp
 from training.options import Options
 from training.run_options import RunOptions
 from utils.errors import UserError
 
+PLUGGED_IN = {"late"}  # by a test
 PACKAGE = Path(options.__file__).resolve().parents[1]
 
 
@@ -129,6 +134,19 @@ def test_help_for_options(flag: str, name: str, capsys: pytest.CaptureFixture) -
     assert lines[0].startswith(f"{name}: ")
     known = schedulers.options(name) if flag == "--lr-arg" else optimizers.options(name)
     assert all(any(line.startswith(f"  {option[0]}=") for line in lines) for option in known)
+
+
+@pytest.mark.parametrize("command", [train.main, lr_find.main, ablate.main], ids=["train", "lr_find", "ablate"])
+@pytest.mark.parametrize(("flag", "registry"), [("--lr-policy", schedulers), ("--optim", optimizers)])
+def test_help_in_place_of_a_name_lists_them_all(command, flag, registry, capsys: pytest.CaptureFixture) -> None:
+    """A line each, with what it is and where it comes from, and exit code 0."""
+    with pytest.raises(SystemExit) as stopped:
+        command([flag, "help"])
+    assert stopped.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == registry.names()
+    known = [line for line in lines if line.split()[0] not in PLUGGED_IN]
+    assert all(re.fullmatch(r"\w+ +[A-Za-z]\S+ .*[^.] \(.+\)", line) for line in known)
 
 
 def test_options_come_back_from_a_checkpoint() -> None:

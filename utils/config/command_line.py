@@ -28,17 +28,19 @@ def option(
     type: Callable[[str], Any] | None = None,
     flag: bool = True,
     positional: bool = False,
+    listing: Callable[[], str] | None = None,
     **limits: float,
 ) -> Any:
     """A dataclass field that is also a flag.
 
     `const` makes the flag's value optional; `choices` may be a function, called when the line is read, so that
-    plug-ins count; `flag=False` keeps the field out of the command line; `positional=True` takes a list's words from
-    it without a flag. Limits, for numbers: `low` and `high` (allowed themselves), `above` and `below` (not allowed).
-    A default of None means "decided elsewhere". A field called `from_` is the flag `--from`.
+    plug-ins count; `listing` is what the value `help` prints, which ends the program; `flag=False` keeps the field out
+    of the command line; `positional=True` takes a list's words from it without a flag. Limits, for numbers: `low` and
+    `high` (allowed themselves), `above` and `below` (not allowed). A default of None means "decided elsewhere". A field
+    called `from_` is the flag `--from`.
     """
     facts = {"help": help, "aliases": tuple(aliases), "choices": choices, "const": const, "type": type, "flag": flag}
-    facts |= {"positional": positional, "limits": limits}
+    facts |= {"positional": positional, "listing": listing, "limits": limits}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=facts)
     return dataclasses.field(default=default, metadata=facts)
@@ -123,7 +125,7 @@ def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     base, many = _base_type(hint)
     settings |= {"type": facts["type"] or base, "metavar": field.name.strip("_").upper()}
     if choices:
-        settings |= {"type": _one_of(choices, facts["type"] or str), "metavar": "|".join(choices)}
+        settings |= {"type": _one_of(choices, facts["type"] or str, facts["listing"]), "metavar": "|".join(choices)}
     if facts["positional"]:
         group.add_argument(field.name, nargs="*", **{key: settings[key] for key in ("help", "type", "metavar")})
         return []
@@ -135,11 +137,16 @@ def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     return names
 
 
-def _one_of(choices: Sequence[str], convert: Callable[[str], str]) -> Callable[[str], str]:
+def _one_of(
+    choices: Sequence[str], convert: Callable[[str], str], listing: Callable[[], str] | None
+) -> Callable[[str], str]:
     """A reader of one of `choices` whose error names the nearest."""
 
     def read(text: str) -> str:
         value = convert(text)
+        if listing and value == "help":
+            print(listing())
+            raise SystemExit(0)
         if value not in choices:
             raise argparse.ArgumentTypeError(f"unknown value '{text}'; {nearest(value, choices)}")
         return value

@@ -79,11 +79,25 @@ def key_of(pair: str) -> str:
 
 def describe(name: str, builder: Any, facts: Mapping[str, Any], known: Sequence[Option]) -> str:
     """What an entry is, by the first line of its docstring; its facts, and a line an option."""
-    summary = (inspect.getdoc(builder) or "").strip()
-    lines = [f"{name}: {summary.splitlines()[0] if summary else ''}"]
+    lines = [f"{name}: {_summary(builder)}"]
     lines += [f"  {key}: {value}" for key, value in facts.items() if value != ""]
     lines += [f"  {o.name}={o.default} ({type_name(o.type)}) {o.help}".rstrip() for o in known]
     return "\n".join(lines)
+
+
+def listing(entries: Mapping[str, tuple[Any, str]]) -> str:
+    """A line an entry, `{name: (builder, source)}`: the first sentence of its docstring, and where it comes from."""
+    width = max(map(len, entries))
+    lines = []
+    for name, (builder, source) in entries.items():
+        sentence = _summary(builder).split(". ")[0].rstrip(".")
+        lines.append(f"{name:{width}}  {sentence}{f' ({source})' if source else ''}")
+    return "\n".join(lines)
+
+
+def _summary(builder: Any) -> str:
+    text = (inspect.getdoc(builder) or "").strip()
+    return text.splitlines()[0] if text else ""
 
 
 def type_name(hint: Any) -> str:
