@@ -76,7 +76,7 @@ def fit(run: Session, stop_request: StopRequest) -> Metrics | None:
 
 def train_one_epoch(run: Session, report: Report, stop_request: StopRequest) -> None:
     """From where the epoch stands to its end: the gradient of every batch, and a step for every full group of them."""
-    run.model.train()
+    run.begin_epoch()
     batches = run.data.train.epoch(run.progress.epoch, start=run.progress.batch)
     for batch in report.watch(batches):
         for part in batch.to(run.device, non_blocking=True).parts(run.at_once):

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import layout
 from models.detector import Detect, Detector
+from models.parts import frozen_names
 from utils.errors import UserError
 
 __all__ = ["Detect", "Detector", "build", "describe", "freeze", "transfer"]
@@ -56,20 +57,16 @@ def transfer(model: Detector, state: dict[str, Tensor]) -> tuple[int, int]:
     return fit, len(learned)
 
 
-def freeze(model: Detector, layers: Iterable[int]) -> int:
-    """Stop training the layers numbered in `layers`; a single number N means the first N layers.
+def freeze(model: Detector, layers: Iterable[int | str]) -> int:
+    """Stop training parts of a network, whose BatchNorm then keeps its statistics as well.
 
-    Returns how many parameters are frozen. A number the layout does not have is a UserError.
+    `layers`: numbers, names or patterns (`models.parts`); one number N means the first N layers. Returns how many
+    parameters are frozen. What the layout does not have is a UserError.
     """
-    numbers = list(layers)
-    if len(numbers) == 1 and numbers[0] > model.layers:
-        has = f"{model.cfg} has layers 0 to {model.layers - 1}, of which one number N freezes the first N"
-        raise UserError(f"--freeze {numbers[0]}: {has}; give fewer than {model.layers}")
-    numbers = list(range(numbers[0])) if len(numbers) == 1 else numbers
-    for number in numbers:
-        if not 0 <= number < model.layers:
-            raise UserError(f"--freeze {number}: {model.cfg} has layers 0 to {model.layers - 1}; choose among them")
-        model.model[number].requires_grad_(False)
+    frozen = set(frozen_names(model, map(str, layers)))
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
     return sum(p.numel() for p in model.parameters() if not p.requires_grad)
 
 

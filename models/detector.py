@@ -113,6 +113,14 @@ class Detector(nn.Module):
         """How many numbers training can change, frozen ones included."""
         return sum(p.numel() for p in self.parameters())
 
+    def train(self, mode: bool = True) -> Detector:
+        """Training mode. A BatchNorm that is frozen, none of its parameters taking a gradient, keeps its statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if mode and isinstance(module, nn.BatchNorm2d) and _is_frozen(module):
+                module.eval()
+        return self
+
     def forward(self, images: Tensor) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Pictures (B, 3, H, W), float in [0, 1], sides multiples of `max_stride`.
 
@@ -124,3 +132,8 @@ class Detector(nn.Module):
             maps.append(layer(*(images if s < 0 else maps[s] for s in sources)))
         heads = self.head([maps[o] for o in self.outputs])
         return heads if self.training else (self.head.decode(heads), heads)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)

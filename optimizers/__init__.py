@@ -121,7 +121,7 @@ def build(
 
     What is None comes from the rule's own defaults. `weight_decay` goes to the groups that decay: the one named
     "weight", and any whose own `weight_decay` is not zero; every other group gets zero, whatever the rule's default.
-    Each group gets `initial_lr`, the base rate of schedules.
+    Each group gets `initial_lr`, the base rate of schedules: `lr`, times its `lr_scale` if it has one.
 
     Raises:
         UserError: unknown name or option, a bad value, or a decay given that no group would take.
@@ -134,7 +134,8 @@ def build(
         decay = group.get("weight_decay", 0.0)
         if group.get("name") == "weight" or decay != 0:
             decay = weight_decay if weight_decay is not None else own["weight_decay"] if decay is None else decay
-        ready.append({**group, "lr": lr, "initial_lr": lr, "weight_decay": decay})
+        rate = lr * group.get("lr_scale", 1.0)
+        ready.append({**group, "lr": rate, "initial_lr": rate, "weight_decay": decay})
     if weight_decay and not any(group["weight_decay"] for group in ready):
         raise UserError(f"weight_decay={weight_decay} would decay nothing: no parameter group takes decay")
     return _load().build(name, ready, lr=lr, momentum=momentum, **options)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_POINTS = 20_000  # a picture shows no more
+MOST_LINES = 8  # of a policy: with a rate of its own for each layer, only some are drawn
 MUCH = 0.4  # of a first cycle: a warm-up from this share on is told
 
 
@@ -86,7 +87,9 @@ def plot(out: Path, curves: Sequence[Curve], *, now: int | None = None) -> None:
     rates.set(ylim=(0, 1.1 * top or None))
     rates.yaxis.set_major_formatter("{x:.3g}")
     momenta.set_xlabel("epoch", color=style.MUTED, fontsize=9)
-    drawing.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    longest = max((len(text) for text in rates.get_legend_handles_labels()[1]), default=0)
+    columns = 3 if longest <= 36 else 2 if longest <= 56 else 1  # characters that fit the width
+    drawing.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     style.save(drawing, out)
 
 
@@ -94,17 +97,27 @@ def _draw_rates(axes: Axes, item: Curve, color: str, top: float) -> None:
     together: dict[tuple[float, ...], list[str]] = {}
     for name, values in item.lr.items():
         together.setdefault(tuple(values), []).append(name)
-    for dash, (values, groups) in zip(cycle(style.DASHES), together.items(), strict=False):
-        label = item.label if len(together) == 1 else f"{item.label}: {', '.join(groups)}"
+    shown = list(together.items())
+    shown = shown if len(shown) <= MOST_LINES else [*shown[: MOST_LINES - 2], *shown[-2:]]  # the lowest, the highest
+    for dash, (values, groups) in zip(cycle(style.DASHES), shown, strict=False):
+        label = item.label if len(together) == 1 else f"{item.label}: {_listed(groups)}"
         if max(values) > top:
             label += f" (from {values[0]:g}, off the top)"
         axes.plot(item.epochs, values, color=color, linestyle=dash, label=label, linewidth=1.6)
 
 
+def _listed(groups: Sequence[str]) -> str:
+    """`norm, weight x0.1` for groups called `norm x0.1` and `weight x0.1`."""
+    parts = [name.partition(" ") for name in groups]
+    same = len({rest for _, _, rest in parts}) == 1 and parts[0][2]
+    return f"{', '.join(role for role, _, _ in parts)} {same}" if same else ", ".join(groups)
+
+
 def _top(curves: Sequence[Curve]) -> float:
     """The highest rate to show: a bias warm-up that starts far above the peak would press everything else flat."""
-    peaks = [max(values) for item in curves for values in item.lr.values()]
-    return max(rate for rate in peaks if rate <= 3 * min(peaks))
+    peaks = [[max(values) for values in item.lr.values()] for item in curves]
+    usual = min(max(rates[:2]) for rates in peaks)  # norms and weights; the biases follow, and parts of slower rates
+    return max(rate for rates in peaks for rate in rates if rate <= 3 * usual)
 
 
 def _or_nan(value: float | None) -> float:

@@ -35,6 +35,10 @@ class Schedule:
     to `momentum`, by default the group's own (kept in the group as `initial_momentum`, so that a resume in the middle
     of a warm-up finds it). `wd_norm` writes `weight_decay` into the groups that have one.
 
+    A group may have more to say: `role`, the kind that it is of in place of its name; `lr_scale`, its share of
+    `warmup_bias_lr`; `begins`, the epoch before which its rate is 0 because it is frozen, and `rises`, the epochs of
+    its own warm-up from there, from 0 and at most a fifth of what is left.
+
     Of `optimizer` only `param_groups` is used, a list of dicts; any object that has it will do. A warm-up of a policy
     that ramps by itself is a UserError.
     """
@@ -59,13 +63,15 @@ class Schedule:
         self.warmup_bias_lr = warmup_bias_lr
         self.warmup_momentum = warmup_momentum
         self.wd_norm = wd_norm
-        self._starts, self._momenta, self._decays = [], [], []
+        self._starts, self._momenta, self._decays, self._thaws = [], [], [], []
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
             own = group["momentum"] if "momentum" in group else group["betas"][0] if "betas" in group else None
             if own is not None:
                 own = group.setdefault("initial_momentum", float(own))
-            self._starts.append(warmup_bias_lr if group.get("name") == bias_group else 0.0)
+            bias = group.get("role", group.get("name")) == bias_group and "begins" not in group
+            self._starts.append(warmup_bias_lr * group.get("lr_scale", 1.0) if bias else 0.0)
+            self._thaws.append(_thaw(group, policy) if "begins" in group else None)
             self._momenta.append(own if own is None or momentum is None else momentum)
             self._decays.append(group.get("weight_decay", 0) > 0)
         if wd_norm is not None and not any(self._decays):
@@ -79,11 +85,13 @@ class Schedule:
     def values(self, step: int) -> list[tuple[float, float | None]]:
         """(lr, momentum) of each group at `step`, without writing them."""
         point = self.policy.at(step)
-        warm = step / self.warmup_steps if step < self.warmup_steps else None
         values = []
         # read from the optimizer each time: load_state_dict replaces its groups
-        for group, start, momentum in zip(self.optimizer.param_groups, self._starts, self._momenta, strict=True):
-            lr = group["initial_lr"] * point.lr
+        own = zip(self.optimizer.param_groups, self._starts, self._momenta, self._thaws, strict=True)
+        for group, start, momentum, thaw in own:
+            begin, rise = thaw or (0, self.warmup_steps)
+            warm = max(step - begin, 0) / rise if step < begin + rise else None
+            lr = group["initial_lr"] * point.lr if step >= begin else 0.0
             if momentum is not None and point.momentum is not None:
                 momentum = point.momentum
             if warm is not None:
@@ -110,6 +118,13 @@ class Schedule:
             for group, decays in zip(self.optimizer.param_groups, self._decays, strict=True):
                 if decays:
                     _write(group, "weight_decay", decay)
+
+
+def _thaw(group: dict[str, Any], policy: Policy) -> tuple[int, int]:
+    """The step at which a group that is frozen before begins, and the steps of its warm-up, from 1 on."""
+    begin = round(group["begins"] * policy.steps_per_epoch)
+    left = max(policy.total_steps - begin, 0)
+    return begin, max(min(round(group["rises"] * policy.steps_per_epoch), left // 5), 1)
 
 
 def _write(group: dict[str, Any], key: str, value: float) -> None:

@@ -120,5 +120,7 @@ def check(options: Options, device: torch.device) -> None:
     for name, value in (("multi-scale", run.multi_scale), ("rect", run.rect)):
         if value:
             raise UserError(f"--cuda-graphs needs batches of one shape, which --{name} varies; drop one of them")
+    if run.freeze and run.freeze_epochs:
+        raise UserError("--cuda-graphs records what is trained once; leave it or --freeze-epochs out")
     if run.compile == "max":
         raise UserError("--cuda-graphs and --compile max both tune how kernels are launched; use --compile default")

@@ -65,9 +65,7 @@ def build_model(
     if not resumed:
         _fit_anchors(model, options, train_index, estimated=type(layout["detect"]["anchors"]) is int)
     if run.freeze:
-        LOGGER.info(f"frozen: {counted(models.freeze(model, run.freeze), 'value')} (--freeze)")
-        if not any(p.requires_grad for p in model.parameters()):
-            raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: nothing is left to train; freeze fewer layers")
+        _freeze(model, options)
     side = -(-run.imgsz // model.max_stride) * model.max_stride
     try:
         LOGGER.info(models.describe(model, side))
@@ -75,6 +73,18 @@ def build_model(
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"--cfg {model.cfg}: its layers do not fit together ({reason}); correct it") from None
     return model.to(device, memory_format=torch.channels_last)
+
+
+def _freeze(model: models.Detector, options: Options) -> None:
+    """Freeze what --freeze names, and say how much; what is thawed later is frozen at the beginning of each epoch."""
+    run = options.run
+    frozen = models.freeze(model, run.freeze)
+    thawed = f", for {counted(run.freeze_epochs, 'epoch')} (--freeze-epochs)" if run.freeze_epochs else ""
+    LOGGER.info(f"frozen: {counted(frozen, 'value')} (--freeze){thawed}")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError(f"--freeze {' '.join(run.freeze)}: nothing is left to train; freeze fewer layers")
+    if run.freeze_epochs:
+        model.requires_grad_(True)  # the optimizer has all of it from the start
 
 
 def start_from(model: models.Detector, weights: dict[str, Any], path: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import optimizers
 import schedulers
 from training.hyp import Hyp, rate
-from training.run_options import RunOptions
+from training.run_options import RunOptions, read_scale
 from utils import config
 from utils.config.safe_yaml import load_yaml, place
 from utils.errors import UserError, nearest
@@ -154,8 +154,10 @@ def check_bounds(options: Options) -> None:
             raise UserError(f"--{flag} {str(value)[:20]}...: must be at most {MOST}")
     if run.imgsz > LARGEST:
         raise UserError(f"--imgsz {run.imgsz}: must be at most {LARGEST}")
-    if any(layer < 0 for layer in run.freeze):
-        raise UserError(f"--freeze {' '.join(map(str, run.freeze))}: layers are numbered from 0")
+    if any(word.startswith("-") for word in run.freeze):
+        raise UserError(f"--freeze {' '.join(run.freeze)}: layers are numbered from 0")
+    for pair in run.lr_scale:
+        read_scale(pair)
     for field in dataclasses.fields(Hyp):
         value = getattr(hyp, field.name)
         if isinstance(value, float) and (value != value or value < 0 or value == float("inf")):
@@ -177,6 +179,7 @@ def _check_idle(options: Options) -> None:
         "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
         "mosaic9": (options.hyp.mosaic9 > 0 and (run.rect or options.hyp.mosaic == 0), "no mosaics are made"),
         "close_mosaic": (_closes_nothing(options), "no mosaic or mixup is made that could end"),
+        "freeze_epochs": (not run.freeze, "nothing is frozen; it goes with --freeze"),
         "average_from": (run.average != "swa", "it goes with --average swa alone"),
         "ema_tau": (run.ema == 0, "--ema 0 keeps no average"),
         "patience": (run.noval, "--noval validates after the last epoch alone"),

@@ -18,4 +18,5 @@ def closing_epoch(run: RunOptions) -> int | None:
 def marks(run: RunOptions) -> list[tuple[float, str]]:
     """(epochs trained, what changes there), for the pictures of a run."""
     closing = closing_epoch(run)
-    return [] if closing is None else [(closing, "mosaic off")]
+    found: list[tuple[float, str]] = [] if closing is None else [(closing, "mosaic off")]
+    return [*found, (run.freeze_epochs, "thawed")] if run.freeze and run.freeze_epochs else found

@@ -76,6 +76,8 @@ def copy_of(run: Session) -> Session:
     options = copy.deepcopy(run.options)
     model = copy.deepcopy(run.model)
     optimizer = build.build_optimizer(options, model, run.accumulate)
+    for group in optimizer.param_groups:  # all of it trains in a test
+        group.pop("begins", None)
     schedule = Schedule(HeldRate(lr0=optimizer.param_groups[0]["initial_lr"]), optimizer)
     criterion = build.build_criterion(options, model)
     return dataclasses.replace(

@@ -36,7 +36,7 @@ class Report:
         self.folder = run.folder
         self.names = run.data.names
         self.pictures = not run.options.run.noplots
-        self.results = ResultsCsv(run.folder / "results.csv")
+        self.results = ResultsCsv(run.folder / "results.csv", len(run.optimizer.param_groups))
         self.results.keep_until(run.progress.epoch)
         self.cycles = CyclesCsv(run.folder / "cycles.csv")
         self.cycles.keep_until(run.progress.cycles + 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 
 import optimizers
 import schedulers
 from data.store import MODES
 from utils.config import option
+from utils.errors import UserError
 
 
 def _whole_or_auto(text: str) -> int | str:
@@ -18,6 +20,18 @@ def _whole_or_auto(text: str) -> int | str:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
+
+
+def read_scale(pair: str) -> tuple[str, float]:
+    """`backbone=0.1` as its two sides. Raises UserError for what is no such pair."""
+    word, equals, text = pair.rpartition("=")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not (word and equals and 0 < factor < math.inf):
+        raise UserError(f"--lr-scale {pair}: must be PATTERN=FACTOR with a factor above 0, such as backbone=0.1")
+    return word, factor
 
 
 @dataclass
@@ -78,7 +92,16 @@ class RunOptions:
     multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
     single_cls: bool = option(False, "all classes as one")
     allow_background: bool = option(False, "use a data set in which no picture has a label file")
-    freeze: list[int] = option([], "layers to freeze: N freezes the first N, several name them")
+    freeze: list[str] = option(
+        [], "what to freeze: N the first N layers, several numbers those, backbone, neck, head, or a pattern of names"
+    )
+    freeze_epochs: int = option(
+        0, "with --freeze: thaw it after N epochs, with a warm-up of its own; 0 never does", low=0
+    )
+    lr_scale: list[str] = option([], "PATTERN=FACTOR: another rate for a part, named as for --freeze; repeatable")
+    layer_decay: float = option(
+        1.0, "each layer's rate is this many times that of the layer behind it", above=0, high=1
+    )
     noautoanchor: bool = option(False, "leave the anchors as the layout has them")
     patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")
     seed: int = option(0, "seed of weights, picture order and augmentation")

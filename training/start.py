@@ -223,6 +223,8 @@ def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     caches = [state["options"]["run"]["cache"], run.cache]
     if caches.count("device") == 1 and session.device.type != "cuda":
         LOGGER.warning(f"--cache {caches[0]} becomes {caches[1]}: drawn by another renderer, pictures differ a little")
+    if run.freeze and "freeze_epochs" not in state["options"]["run"]:
+        LOGGER.warning("frozen layers keep BatchNorm's statistics from here on, which an earlier version moved")
     if run.epochs != epochs:
         old = schedulers.from_facts(state["schedule"], session.optimizer)
         step = min(state["step"], old.policy.total_steps - 1)

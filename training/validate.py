@@ -10,6 +10,7 @@ import torch
 
 import val
 from data.batch import Batch
+from training import parts
 from training.averages import estimate_statistics
 from training.best import best_weights
 from training.report import Report
@@ -95,7 +96,8 @@ def finish_average(run: Session, stop_request: StopRequest) -> None:
             yield from batch.parts(run.at_once)
             run.handle_stop_request(stop_request)
 
-    seen = estimate_statistics(model, batches(), run.device, run.dtype)
+    frozen = parts.frozen_norms(run.model, run.options.run, run.progress.epoch - 1)
+    seen = estimate_statistics(model, batches(), run.device, run.dtype, kept=frozen)
     metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype)
     path = run.folder / "weights" / "average.pt"
     run.write({path: run.weights() | {"averaged": run.average.count, "ema": model.state_dict()}})

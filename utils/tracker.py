@@ -126,6 +126,12 @@ class ResultsCsv(_Table):
     columns = ("epoch", "train/box_loss", "train/obj_loss", "train/cls_loss", *METRICS, *VAL_LOSSES, *RATES)
     key, first = "epoch", 0
 
+    def __init__(self, path: Path | str, groups: int = len(RATES)) -> None:
+        """`groups`: of parameters; the rates of those behind the three usual ones have columns at the end."""
+        more = range(len(RATES), groups)
+        self.columns = (*ResultsCsv.columns, *(f"x/lr{i}" for i in more))  # type: ignore[misc]
+        super().__init__(path)
+
 
 class CyclesCsv(_Table):
     """`cycles.csv`: a row at each end of a learning-rate cycle; `step` counts optimizer steps."""

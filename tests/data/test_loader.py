@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.batch import Batch
@@ -62,6 +62,7 @@ def test_an_epoch_goes_on_from_any_batch():
         assert_same(list(loader.epoch(1, start)), whole[start:])
 
 
+@settings(deadline=None)
 @given(closed_from=st.none() | st.integers(0, 6), epoch=st.integers(0, 6))
 def test_a_closed_epoch_is_without_mosaic_and_mixup_and_no_other_is(closed_from: int | None, epoch: int):
     augment = replace(ALL, mosaic9=0.5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schedulers
@@ -87,6 +87,7 @@ def test_warm_up_leaves_the_first_cycle_and_the_decay_alone() -> None:
     assert schedulers.warmup_steps(wsd, 1080, 36, 30) == 864
 
 
+@settings(deadline=None)
 @given(epochs=st.integers(1, 40), per_epoch=st.integers(1, 50), warm=st.floats(0, 40), t_mult=st.floats(1, 4))
 def test_a_warm_up_takes_a_fifth_of_a_cycle_at_most(epochs: int, per_epoch: int, warm: float, t_mult: float) -> None:
     total = epochs * per_epoch

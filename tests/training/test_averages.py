@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -29,6 +29,7 @@ def points(epochs: int, per_epoch: int = 4, policy: str = "linear", **options) -
     return set(RunAverage(RunOptions(**options), made).points)
 
 
+@settings(deadline=None)
 @given(epochs=st.integers(1, 200), per_epoch=st.integers(1, 50), share=st.floats(0, 0.999))
 def test_swa_counts_the_epochs_after_its_share(epochs: int, per_epoch: int, share: float) -> None:
     found = points(epochs, per_epoch, average="swa", average_from=share)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import checkpoint
 from utils.average import WeightMean, main
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 30), seed=st.integers(0, 2**31))
 def test_the_mean_is_that_of_float64(count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
