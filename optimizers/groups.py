@@ -26,6 +26,7 @@ def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> lis
     "norm": weights of BatchNorm and the other norms; "weight": other weights, and bare parameters of two or more
     dimensions; "bias": biases, and the other bare parameters. A shared parameter goes where it is first met; frozen
     ones (`requires_grad` False) are left out. `weight_decay` is that of the weights; None leaves it to the optimizer.
+    Parameters of `model.head`, the network's output, get an attribute `is_output`, for rules that treat it otherwise.
 
     Raises:
         RuntimeError: a trainable parameter in no group, or in more than one.
@@ -38,8 +39,15 @@ def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> lis
                 seen.add(parameter)
                 members[_role(module, name, parameter)].append(parameter)
     _check(model, members)
+    _mark_output(model)
     decays = {"norm": 0.0, "weight": weight_decay, "bias": 0.0}
     return [{"params": params, "name": name, "weight_decay": decays[name]} for name, params in members.items()]
+
+
+def _mark_output(model: nn.Module) -> None:
+    head = getattr(model, "head", None)
+    for parameter in head.parameters() if isinstance(head, nn.Module) else ():
+        parameter.is_output = True  # type: ignore[attr-defined]
 
 
 def _check(model: nn.Module, members: dict[str, list[nn.Parameter]]) -> None:

@@ -1,4 +1,4 @@
-"""The algorithms of lion, nadamw and lamb as their papers have them, one tensor at a time."""
+"""The algorithms of lion, nadamw, lamb and muon as their papers have them, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -60,3 +60,18 @@ class PlainLamb(Plain):
         if length and moved and (x.ndim >= 2 or self.options.get("adapt") == "all"):
             ratio = length / moved
         return x - lr * ratio * whole
+
+
+class PlainMuon(Plain):
+    def move(self, x, g, m, v, lr, mu, beta2=0.999):
+        m.copy_(mu * m + (1 - mu) * g)
+        if x.ndim < 2:
+            v.copy_(beta2 * v + (1 - beta2) * g**2)
+            r = (m / (1 - mu**self.steps)) / ((v / (1 - beta2**self.steps)).sqrt() + 1e-8)
+            return x - lr * (r + self.decay * x)
+        u = (mu * m + (1 - mu) * g if self.options.get("nesterov", True) else m).reshape(len(x), -1)
+        u = u / (u**2).sum().sqrt()
+        for _ in range(5):
+            a = u @ u.T
+            u = 3.4445 * u + (-4.7750 * a + 2.0315 * a @ a) @ u
+        return x - lr * (0.2 * max(u.shape) ** 0.5 * u.reshape(x.shape) + self.decay * x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -66,10 +66,12 @@ class PlainAdamW:
             p.copy_(before - lr * m_hat / (v_hat.sqrt() + eps) - factor * before)
 
 
-def start(dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
-    """A matrix and a vector of about unit size."""
+SHAPES: tuple[tuple[int, ...], ...] = ((7, 5), (11,))
+
+
+def start(dtype: torch.dtype, seed: int = 0, shapes: Sequence[tuple[int, ...]] = SHAPES) -> list[Tensor]:
+    """Tensors of about unit size, by default a matrix and a vector."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = ((7, 5), (11,))
     return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
 
 
@@ -92,14 +94,22 @@ def write(optimizer: torch.optim.Optimizer, lr: float, momentum: float) -> None:
             group["betas"] = (old.fill_(momentum) if isinstance(old, Tensor) else momentum, beta2)
 
 
-def largest_gap(ours, make_theirs, dtype: torch.dtype, base: float, steps: int = 200, sign: float = 1.0) -> float:
+def largest_gap(
+    ours,
+    make_theirs,
+    dtype: torch.dtype,
+    base: float,
+    steps: int = 200,
+    sign: float = 1.0,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+) -> float:
     """Run both over the same gradients under a changing schedule; the largest difference of any weight at any step,
     as a share of the largest weight (rounding errors add up in units of it).
 
     `ours` and `make_theirs` take the parameters; theirs is a torch optimizer or one of the classes above.
     `sign` -1 hands ours the negative gradients.
     """
-    a, b = start(dtype), start(dtype)
+    a, b = start(dtype, shapes=shapes), start(dtype, shapes=shapes)
     mine, theirs, schedule, gap = ours(a), make_theirs(b), sgdr(base, steps), 0.0
     largest = 0.0
     for step in range(steps):

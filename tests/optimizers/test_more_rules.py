@@ -1,4 +1,4 @@
-"""lion, nadamw and lamb: against plain transcriptions over 200 steps of a changing schedule, and what they keep."""
+"""The rules beyond the first four: against plain transcriptions over 200 steps of a changing schedule; their state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+import models
 import optimizers
 from optimizers.lamb import Lamb
 from optimizers.lion import Lion
+from optimizers.muon import Muon
 from optimizers.nadamw import NAdamW
-from tests.optimizers.plain_rules import PlainLamb, PlainLion, PlainNAdamW
-from tests.optimizers.reference import gradients, largest_gap, sgdr, start, write
+from tests.optimizers.plain_rules import PlainLamb, PlainLion, PlainMuon, PlainNAdamW
+from tests.optimizers.reference import SHAPES, gradients, largest_gap, sgdr, start, write
 from utils.errors import UserError
 
 PAIRS = [
@@ -22,6 +24,8 @@ PAIRS = [
     pytest.param(NAdamW, PlainNAdamW, {}, id="nadamw"),
     pytest.param(Lamb, PlainLamb, {}, id="lamb"),
     pytest.param(Lamb, PlainLamb, {"adapt": "all"}, id="lamb-all"),
+    pytest.param(Muon, PlainMuon, {}, id="muon"),
+    pytest.param(Muon, PlainMuon, {"nesterov": False}, id="muon-heavy-ball"),
 ]
 RULES = [pytest.param(*[p.values[i] for i in (0, 2)], id=p.id) for p in PAIRS]
 
@@ -32,7 +36,9 @@ def test_a_rule_is_its_plain_transcription(rule, plain, options, decay):
     def ours(params):
         return rule(params, 0.01, weight_decay=decay, **options)
 
-    assert largest_gap(ours, lambda p: plain(p, decay, **options), torch.float64, 0.01) < 1e-12
+    shapes = (*SHAPES, (4, 3, 3, 3), (12, 2, 2, 1), (4, 3, 3, 3))  # convolutions, two of one shape
+    gap = largest_gap(ours, lambda p: plain(p, decay, **options), torch.float64, 0.01, shapes=shapes)
+    assert gap < 1e-12
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
@@ -115,7 +121,7 @@ def test_parameters_without_gradient_stand_still(rule, plain, options):
     assert all(torch.allclose(p, q, rtol=0, atol=1e-12) for p, q in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("name", ["lion", "nadamw", "lamb"])
+@pytest.mark.parametrize("name", ["lion", "nadamw", "lamb", "muon"])
 def test_only_the_weights_decay(name):
     """With gradients of zero nothing but decay moves a weight, and it is `lr lambda` of it; norms and biases stay."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -161,6 +167,36 @@ def test_what_is_not_supported_is_refused(rule, options):
         with pytest.raises(UserError) as error:
             rule([weight], **(options | wrong))
         assert "\n" not in str(error.value)
-    if rule is not Lion:
+    if rule not in (Lion, Muon):
         with pytest.raises(UserError, match="as numbers"):
             rule([weight], torch.tensor(0.1))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6)])
+def test_muons_step_is_orthogonal_and_as_large_as_adamws(shape):
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.zeros(shape, requires_grad=True)
+    weight.grad = torch.randn(shape, generator=generator)
+    Muon([weight], 0.01).step()
+    values = torch.linalg.svdvals(weight.detach()) / (0.01 * 0.2 * max(shape) ** 0.5)
+    assert 0.6 < values.min() < values.max() < 1.3
+    assert weight.detach().square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.3)
+
+
+def test_muon_leaves_norms_biases_and_the_output_to_adamw():
+    torch.manual_seed(0)
+    ours = models.build("yolov5n", classes=2)
+    theirs = copy.deepcopy(ours)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad.clone()
+    muon = optimizers.build("muon", optimizers.parameter_groups(ours), 0.001, 0.9)
+    muon.step()
+    optimizers.build("adamw", optimizers.parameter_groups(theirs), 0.001, 0.9).step()
+    same = {
+        name for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True) if torch.equal(p, q)
+    }
+    convolutions = {name + ".weight" for name, m in ours.named_modules() if isinstance(m, nn.Conv2d)}
+    head = next(name for name, module in ours.named_modules() if module is ours.head)
+    everything = {name for name, _ in ours.named_parameters()}
+    assert same == everything - convolutions | {name for name in everything if name.startswith(f"{head}.")}
