@@ -32,8 +32,9 @@ PLACE = ("project", "name", "resume")  # which study it is: the command line's a
 
 
 def fields() -> dict[str, dataclasses.Field]:
-    """Every option of a run by its name."""
-    return {field.name: field for kind in (RunOptions, Hyp) for field in dataclasses.fields(kind)}
+    """Every option of a run that has a flag, by its name."""
+    every = (field for kind in (RunOptions, Hyp) for field in dataclasses.fields(kind))
+    return {field.name: field for field in every if field.metadata["flag"]}
 
 
 def flag(name: str) -> str:

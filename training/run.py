@@ -125,10 +125,10 @@ class Run:
         self.ema.model.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
         self.average.load_state_dict(state, state["step"], self.model)
-        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
+        own = [(group["initial_lr"], group["weight_decay"]) for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
-        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
-            group["weight_decay"] = decay  # scaled to the batch, which may have changed
+        for group, (rate, decay) in zip(self.optimizer.param_groups, own, strict=True):
+            group |= {"initial_lr": rate, "weight_decay": decay}  # of the batch and options, which may have changed
         saved, policy = state["schedule"], self.schedule.policy
         if (saved["total_steps"], saved["steps_per_epoch"]) == (policy.total_steps, policy.steps_per_epoch):
             self.schedule.warmup_steps = saved["warmup_steps"]  # an earlier version may have allowed another

@@ -108,7 +108,8 @@ class RunOptions:
     resume: str = option(
         "", "continue a run: path of its last.pt, or nothing for the newest unfinished", const="newest"
     )
-    force: bool = option(False, "with --resume: continue although the data changed")
+    force: bool = option(False, "with --resume: continue although the data changed, or with other rates and decay")
+    history: list[str] = option([], "what --force changed of the run, and when", flag=False)
     save_period: int = option(-1, "also keep a checkpoint every N epochs; -1 keeps none")
     save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves at its end alone")
     nosave: bool = option(False, "save last.pt at the end alone, and no best.pt")

@@ -138,7 +138,7 @@ def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shar
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
     old = asdict(options.run)
-    changes.apply(asked, options, state["layout"], where)
+    changes.apply(asked, options, state["layout"], where, f"epoch {state['epoch'] + 1}, step {state['step']}")
     _check_unfinished(path, state, options, asked)
     session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
     session.folder = where
