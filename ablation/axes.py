@@ -26,15 +26,15 @@ OWN = {
     "cos_lr": "give --lr-policy cosine",
     "exist_ok": "the same command continues the study of that name",
     "force": "give --resume STUDY alone",
+    "history": "a run writes its own",
 }
 
 PLACE = ("project", "name", "resume")  # which study it is: the command line's alone
 
 
 def fields() -> dict[str, dataclasses.Field]:
-    """Every option of a run that has a flag, by its name."""
-    every = (field for kind in (RunOptions, Hyp) for field in dataclasses.fields(kind))
-    return {field.name: field for field in every if field.metadata["flag"]}
+    """Every option of a run by its name."""
+    return {field.name: field for kind in (RunOptions, Hyp) for field in dataclasses.fields(kind)}
 
 
 def flag(name: str) -> str:
