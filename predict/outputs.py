@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import logging
 import math
 import re
@@ -25,11 +23,11 @@ from predict.draw import draw
 from predict.films import Film
 from predict.frames import Frame, Origin
 from predict.names import film_names, stems
+from predict.tables import csv_rows, csv_table, json_rows, json_table
 
 LOGGER = logging.getLogger("anneal")
 WRITERS = 2
 WAITING = 16  # frames that may wait for a writer
-COLUMNS = ("file", "frame", "time", "class", "score", "x1", "y1", "x2", "y2")
 _FORMATS = {".bmp": "BMP", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}  # others: JPEG
 
 
@@ -57,21 +55,18 @@ class Outputs:
         self._room = threading.BoundedSemaphore(WAITING)
         self._films: dict[PurePosixPath, FilmThread] = {}
         self._stems, self._film_names = stems(origins), film_names(origins)
-        self._json: list[dict[str, Any]] = []
-        self._csv = None
-        if wanted.csv:  # a line at a time, so that a kill loses none
-            self._csv = (folder / "predictions.csv").open("w", 1, encoding="utf-8", newline="")
-            csv.writer(self._csv, lineterminator="\n").writerow(COLUMNS)
+        self._csv = csv_table(folder) if wanted.csv else None
+        self._json = json_table(folder) if wanted.json else None
 
     def put(self, frame: Frame) -> None:
         """Write what is wanted of a frame; waits while too many are under way. OSError where a table cannot grow."""
         stem = self._stems[frame.origin.name]
         if frame.number is not None:
             stem = stem.with_name(f"{stem.name}_{frame.number:06d}")
-        if self._csv and len(frame.rows):
-            self._csv.write(self._table(frame))
-        if self.wanted.json:
-            self._json += self._coco(frame, stem)
+        if self._csv:
+            self._csv.add(csv_rows(frame, self.names))
+        if self._json:
+            self._json.add(json_rows(frame, stem))
         if frame.origin.kind != "picture" and self.wanted.media:
             self._film(frame.origin).put(frame)
         if self.wanted.txt or self.wanted.crop or (self.wanted.media and frame.origin.kind == "picture"):
@@ -90,19 +85,12 @@ class Outputs:
         for film in self._films.values():
             film.close()
         self._films.clear()
-        for name, finish in (("predictions.csv", self._close_table), ("predictions.json", self._write_json)):
+        for table in (self._csv, self._json):
             try:
-                finish()
+                if table:
+                    table.close()
             except OSError as error:
-                self.faults.add(self.folder / name, error)
-
-    def _close_table(self) -> None:
-        if self._csv:
-            self._csv.close()
-
-    def _write_json(self) -> None:
-        if self.wanted.json:
-            (self.folder / "predictions.json").write_text(json.dumps(self._json), encoding="utf-8")
+                self.faults.add(table.path, error)
 
     def _film(self, origin: Origin) -> FilmThread:
         if origin.name not in self._films:
@@ -145,25 +133,6 @@ class Outputs:
     def _place(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-    def _table(self, frame: Frame) -> str:
-        """The rows of predictions.csv: a row a box."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        file = frame.origin.shown.encode(errors="backslashreplace").decode()
-        moment = "" if frame.time is None else f"{frame.time:.3f}"
-        for x1, y1, x2, y2, score, number in frame.rows.tolist():
-            corners = (f"{value:.2f}" for value in (x1, y1, x2, y2))
-            row = (file, "" if frame.number is None else frame.number, moment, self.names[int(number)], f"{score:.5f}")
-            writer.writerow((*row, *corners))
-        return text.getvalue()
-
-    def _coco(self, frame: Frame, stem: PurePosixPath) -> list[dict[str, Any]]:
-        facts = {"image_id": str(stem), "file_name": str(frame.origin.name)}
-        return [
-            facts | {"category_id": int(k), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
-            for x1, y1, x2, y2, score, k in frame.rows.double().tolist()
-        ]
 
 
 class Faults:

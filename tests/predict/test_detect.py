@@ -274,3 +274,10 @@ def test_two_sides_of_the_size(weights: Path) -> None:
     assert model.prepare(noise(0, 60, 90), (64, 128)).image.shape == (3, 96, 128)
     assert model.prepare(noise(0, 60, 90), 64).image.shape == (3, 64, 96)
     assert model.names == dict(enumerate(NAMES))
+
+
+def test_no_box_at_all_is_an_empty_table(run, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    code, out = run("a.png", "--save-json", "--save-csv", **{"conf-thres": 1.0})
+    assert code == 0
+    assert json.loads((out / "predictions.json").read_text()) == rows_of(out) == []
