@@ -37,6 +37,7 @@ from utils.nms import non_max_suppression
 CONF, IOU, MAX_DET = 0.25, 0.45, 300
 FORMATS = ("onnx", "torchscript", "openvino")
 SIZES, BATCHES = (320, 416), (1, 3, 8)
+FIXED = ((1, 320), (3, 416), (8, 320))  # batch and size of files that take no others
 PIXELS, SCORE = 0.05, 1e-3  # boxes further apart are not the same
 FLAGS = f"--conf-thres {CONF} --iou-thres {IOU} --max-det {MAX_DET} --device cpu --nosave --save-json --exist-ok"
 Boxes = dict[str, Tensor]  # by picture: (n, 6) x1, y1, x2, y2, score, class
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--pictures", required=True, help="folder")
-    parser.add_argument("--few", type=int, default=64, help="pictures for exported files, but at one batch and size")
+    parser.add_argument("--few", type=int, default=64, help="pictures for exported files but once a format")
     parser.add_argument("--data", help="YAML of the first weights' classes, for mAP")
     parser.add_argument("--out", required=True)
     options = parser.parse_args(argv)
@@ -104,11 +105,10 @@ def of_checkpoint(weights: str, pictures: Path) -> Iterator[dict[str, Any]]:
 def of_files(weights: str, every: Path, few: Path) -> Iterator[dict[str, Any]]:
     """detect.py with exported files: free sizes in val.py's rectangles, fixed ones in its squares."""
     expected: dict[tuple[Any, ...], Boxes] = {}
-    fixed = list(itertools.product(BATCHES, SIZES))
-    for nms, shape in itertools.product((False, True), (None, *fixed)):
+    for nms, shape in itertools.product((False, True), (None, *FIXED)):
         for path in exported(weights, nms, shape):
-            for batch, size in fixed if shape is None else [shape]:
-                pictures = every if (shape, batch, size) == (None, max(BATCHES), SIZES[0]) else few
+            for batch, size in itertools.product(BATCHES, SIZES) if shape is None else [shape]:
+                pictures = every if (nms, shape, batch, size) == (False, None, max(BATCHES), SIZES[0]) else few
                 key = (pictures, size, shape is None)
                 if key not in expected:
                     expected[key] = validated(weights, pictures, size, rect=shape is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
@@ -113,13 +114,13 @@ class Outputs:
                 suffix, content = ".xml", voc_xml(frame, self.names, self.wanted.conf)
             else:
                 content = label_rows(frame, self.wanted.conf)
-            target = self._place(self.folder / "labels" / f"{stem}{suffix}")
-            target.write_text(content, encoding="utf-8", errors="surrogateescape")
+            target = self.folder / "labels" / f"{stem}{suffix}"
+            put_bytes(target, content.encode(errors="surrogateescape"))
         if self.wanted.crop:
             self._crops(frame, stem)
         if self.wanted.media and frame.origin.kind == "picture":
             drawn = draw(frame.picture, frame.rows, self.names, **self.wanted.style)
-            save(drawn, self._place(self.folder / frame.origin.name))
+            save(drawn, self.folder / frame.origin.name)
 
     def _crops(self, frame: Frame, stem: PurePosixPath) -> None:
         height, width = frame.picture.shape[:2]
@@ -128,11 +129,7 @@ class Outputs:
             right, bottom = max(math.ceil(x2), left + 1), max(math.ceil(y2), top + 1)
             kind = re.sub(r"[^\w .-]", "_", self.names[int(number)]).strip(". ") or f"class{int(number)}"
             target = self.folder / "crops" / kind / f"{stem}_{index}.jpg"
-            save(frame.picture[top:bottom, left:right], self._place(target))
-
-    def _place(self, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+            save(frame.picture[top:bottom, left:right], target)
 
 
 class Faults:
@@ -155,7 +152,8 @@ class Faults:
         """Say how many more there were of each reason. Returns how many there were in all."""
         for why, count in self._counts.items():
             if count > 1:
-                LOGGER.warning(f"{count - 1} more files cannot be written ({why})")
+                what = "1 more file" if count == 2 else f"{count - 1} more files"
+                LOGGER.warning(f"{what} cannot be written ({why})")
         return self._counts.total()
 
 
@@ -200,11 +198,18 @@ def save(picture: np.ndarray, path: Path) -> None:
     buffer = io.BytesIO()
     form = _FORMATS.get(path.suffix.lower(), "JPEG")
     Image.fromarray(picture).save(buffer, form, **({"quality": 95, "subsampling": 0} if form == "JPEG" else {}))
+    put_bytes(path, buffer.getvalue())
+
+
+def put_bytes(path: Path, data: bytes) -> None:
+    """Write a file and the folders above it, whole or not at all. OSError with its name."""
     try:
-        path.write_bytes(buffer.getvalue())
-    except OSError:
-        path.unlink(missing_ok=True)  # a part of a picture is none
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def counted(boxes: Counter[str]) -> str:

@@ -24,10 +24,14 @@ class Table:
         self._empty = True
 
     def add(self, rows: Sequence[str]) -> None:
-        """Write some rows. OSError where that fails."""
-        if rows:
+        """Write some rows. OSError, with the file's name, where that fails."""
+        if not rows:
+            return
+        try:
             self._file.write(("" if self._empty else self._between) + self._between.join(rows))
-            self._empty = False
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+        self._empty = False
 
     def close(self) -> None:
         """Write the end. OSError where that fails."""

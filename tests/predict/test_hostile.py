@@ -163,12 +163,13 @@ def test_files_that_cannot_be_written_are_counted(run, tmp_path: Path, monkeypat
 
     def full(path: Path, data: bytes) -> int:
         if path.suffix == ".png" and path.name > "02":
-            raise OSError(28, "No space left on device", str(path))
+            raise OSError(28, "No space left on device")  # as a write raises it, without a name
         return whole(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
     code, text = run("in", "--save-csv")
     assert code == 1
+    assert "02.png: cannot be written (No space left on device)" in text
     assert text.count("No space left on device") == 2
     assert "37 more files cannot be written (No space left on device)" in text
     assert "38 of the sources or files failed" in text
