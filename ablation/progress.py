@@ -50,9 +50,9 @@ class Screen:
             LOGGER.warning(f"{place}  {cell.name:<{self.width}}  failed: {record.error.splitlines()[-1]}")
 
     def lost(self, cell: Cell, how: str) -> None:
-        """The node of a run is gone."""
+        """The worker of a run is gone, most often with its node."""
         self._erase()
-        LOGGER.warning(f"{cell.name}: its node was lost ({how}); it goes on where there is room")
+        LOGGER.warning(f"{cell.name}: its worker was lost ({how}); it goes on where there is room")
 
     def draw(self, running: set[str]) -> None:
         """Bring the table up to date: a line a run under way, and the whole with the time left."""

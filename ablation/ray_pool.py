@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from utils.errors import UserError
 LOGGER = logging.getLogger("anneal")
 LOCAL = "local"
 ADDRESS = "give HOST:PORT as `ray start --head` printed it, 'auto' on a node of the cluster, or 'local'"
+AUTHENTICATION = "somebody answers there: is it the port of Ray, and are RAY_AUTH_MODE and the token the cluster's?"
 LOOK = 2.0  # seconds between two looks at which nodes there are
 REACHED = 5.0  # seconds in which a cluster must be reached
 STARTING = 30.0  # seconds that the first worker may take
@@ -169,12 +171,16 @@ def _connected(address: str) -> Any:
     names = {"PYTHONPATH": search_path(os.environ), "RAY_USAGE_STATS_ENABLED": "0"}
     names |= {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
     env = {"env_vars": names}
-    settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+    settings: dict[str, Any] = {}
+    if address == LOCAL:
+        settings = {"include_dashboard": False}
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray keeps one in the user's home
     try:
         _check_address(address)
         ray.init(address, runtime_env=env, log_to_driver=False, logging_level="CRITICAL", **settings)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"--ray {address}: {_line(error)}; {ADDRESS}") from None
+        remedy = AUTHENTICATION if "Failed to connect" in str(error) else ADDRESS
+        raise UserError(f"--ray {address}: {_line(error)}; {remedy}") from None
     return ray
 
 
@@ -193,8 +199,9 @@ def _line(error: Exception) -> str:
     text = str(error).strip()
     if "is unavailable: " in text:
         return "its actor cannot be reached"
-    text = text.splitlines()[-1] if "Traceback" in text else text.split("The actor died because ")[-1].split(". ")[0]
-    return " ".join(text.split())[:160]
+    if "Traceback" in text:
+        return text.splitlines()[-1][:160]
+    return text.split("The actor died because ")[-1].split(". ")[0].split(".\n")[0].replace("\n", " ")[:160]
 
 
 def _ray() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,18 +47,17 @@ def epochs(name: str, number: int) -> Callable[[], bool]:
 
 def test_a_node_is_lost_and_another_joins(runs: Runs, cluster: Any) -> None:
     """For a while there is none. The new one takes up the run from its last checkpoint, on a worker of its own."""
-    flags = "--optim sgd,adamw --save-steps 1"
+    flags = "--optim adamw --save-steps 1"
     with nodes(cluster, {"num_cpus": 1}) as added:
         process = child(words(runs, f"{flags} --ray {cluster.address}", epochs=6))
-        wait_for(process, epochs("linear-sgd-s0", 2))
+        wait_for(process, epochs("linear-adamw-s0", 2))
         cluster.remove_node(added[0], allow_graceful=False)
-        assert statuses() != {"linear-sgd-s0": FINISHED}
+        assert statuses() != {"linear-adamw-s0": FINISHED}
         added.append(cluster.add_node(num_cpus=1))
-        text = process.communicate(timeout=120)[0]
+        text = process.communicate(timeout=300)[0]
     assert process.returncode == 0, text
-    assert "linear-sgd-s0: its node was lost" in text
-    sessions = [json.loads((run / "sessions.json").read_text()) for run in sorted((STUDY / "runs").iterdir())]
-    assert [len(of_run) for of_run in sessions] == [1, 2]
+    assert "linear-adamw-s0: its worker was lost" in text
+    assert len(records.read(STUDY / "runs" / "linear-adamw-s0").sessions) == 2
     assert study(runs, f"{flags} --name whole", epochs=6) == 0
     assert_same_study(STUDY, STUDY.with_name("whole"))
 
@@ -68,7 +66,7 @@ def test_runs_of_several_gpus(runs: Runs, cluster: Any) -> None:
     """The node says that it has GPUs; a run is told of two, which train.py then misses."""
     with nodes(cluster, {"num_cpus": 1, "num_gpus": 5}):
         process = child(words(runs, f"--ray {cluster.address} --gpus-per-run 2", device=None))
-        text = process.communicate(timeout=120)[0]
+        text = process.communicate(timeout=300)[0]
     assert process.returncode == 1, text
     assert "1 run, 1 to do, 2 at once" in text
     assert "--device 0,1" in records.read(STUDY / "runs" / "linear-sgd-s0").error
@@ -81,7 +79,7 @@ def test_what_is_asked_for_in_vain(runs: Runs, cluster: Any) -> None:
             "--cpus-per-run 2": "--cpus-per-run 2: no node of the cluster has more than 1",
         }.items():
             process = child(words(runs, f"--ray {cluster.address} {flags}"))
-            last = process.communicate(timeout=60)[0].splitlines()[-1]
+            last = process.communicate(timeout=300)[0].splitlines()[-1]
             assert process.returncode == 2
             assert last.startswith("error: ")
             assert says in last

@@ -151,7 +151,7 @@ def test_a_run_whose_node_is_lost_goes_on_elsewhere(tmp_path, finished, caplog, 
     pool = execute(study, finished, "0", script)
     assert states(study) == [state, FINISHED]
     assert len(pool.workers[0].said) == times + (state == FINISHED) + 1
-    assert caplog.text.count("linear-sgd-s0: its node was lost (its node has died)") == times - (state == FAILED)
+    assert caplog.text.count("linear-sgd-s0: its worker was lost (its node has died)") == times - (state == FAILED)
     if state == FAILED:
         assert "3 times without an epoch in between" in study.record(study.cells[0]).error
 
