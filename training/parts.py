@@ -38,9 +38,10 @@ def groups(base: list[dict[str, Any]], model: models.Detector, options: Options)
     Those are of one role each, with `lr_scale`, their share of the rate, and `begins` and `rises`, the epoch at which
     they are thawed and the epochs of their warm-up, where that applies.
     """
-    own = traits(model, options)
-    if not own:
+    run = options.run
+    if not run.lr_scale and run.layer_decay == 1 and not (run.freeze and run.freeze_epochs):
         return base
+    own = traits(model, options)
     names = {parameter: name for name, parameter in model.named_parameters()}
     kept = [{**group, "params": [p for p in group["params"] if names[p] not in own]} for group in base]
     kinds = list(dict.fromkeys(tuple(own[name].items()) for name in names.values() if name in own))

@@ -97,7 +97,7 @@ def test_resumed_while_averaging(step: int, whole: Path, runs: Runs, monkeypatch
 
 def test_killed_before_the_average_is_estimated(whole: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("training.validate.estimate_statistics", lambda *_: kill(_))
+        patch.setattr("training.validate.estimate_statistics", lambda *_, **__: kill(_))
         with pytest.raises(Killed):
             runs(SWA)
     assert runs.resume(runs.run()) == 0
