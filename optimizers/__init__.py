@@ -49,7 +49,10 @@ def register(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that enters an update rule. `lr`, `weight_decay`, `momentum` are the defaults `build` uses.
 
-    `warmup_bias_lr` is the rate from which biases warm up; other facts, such as `paper`, are kept as they are.
+    `warmup_bias_lr` is the rate from which biases warm up; other facts, such as `paper`, are kept as they are. `policy`
+    names the learning-rate policy that the rule is made for. `averages=True` says that it averages weights itself: the
+    optimizer then has `evaluation_weights()`, a dict from each parameter to the tensor to evaluate and keep in its
+    place, and a run keeps no moving average beside.
     """
     return _REGISTRY.register(
         name, lr=lr, weight_decay=weight_decay, momentum=momentum, warmup_bias_lr=warmup_bias_lr, **facts

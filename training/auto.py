@@ -116,7 +116,8 @@ def settings(
     """Every option that auto decides, by its name; what is given of optimizer, policy, nominal batch and rate stays."""
     nbs = nbs or nominal_batch(facts.drawn)
     chosen = choice(facts.drawn)
-    optimizer, policy = optimizer or chosen[0], policy or chosen[1]
+    optimizer = optimizer or chosen[0]
+    policy = policy or optimizers.facts(optimizer).get("policy") or chosen[1]
     if lr0 is None:
         ramps = schedulers.get(policy).ramps
         lr0 = float(f"{rate(optimizers.facts(optimizer)['lr'], facts.drawn, ramps):.3g}")

@@ -174,6 +174,8 @@ def build_schedule(
     policy = schedulers.build(
         run.lr_policy, total_steps=total, steps_per_epoch=steps_per_epoch, lr0=hyp.lr0, **policy_options(options)
     )
+    if policy.cycle_ends and optimizers.facts(run.optim).get("averages"):
+        raise UserError(f"--optim {run.optim} averages over the whole run: --lr-policy {run.lr_policy} has cycles")
     decay = None
     if run.wd_norm is not None:
         decay = schedulers.NormalisedDecay(run.wd_norm, run.batch_size * accumulate, len(data.train_index))

@@ -84,6 +84,9 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
         if "lr_policy" in given and run.lr_policy != "cosine":
             raise UserError(f"--cos-lr and --lr-policy {run.lr_policy} contradict each other; give one of them")
         run.lr_policy = "cosine"
+    facts = optimizers.facts(run.optim)
+    if "policy" in facts and not run.cos_lr and "lr_policy" not in given:
+        run.lr_policy = facts["policy"]
     if "help" in run.lr_arg:
         return _tell(schedulers.describe(run.lr_policy))
     if "help" in run.optim_arg:
@@ -93,6 +96,7 @@ def parse(argv: Sequence[str] | None, prog: str, description: str, extra: Sequen
     options = Options(run, hyp, given, auto=run.hyp == "auto")
     check_bounds(options)
     _check_idle(options)
+    run.ema = 0.0 if facts.get("averages") else run.ema
     return options, rest
 
 
@@ -172,6 +176,8 @@ def check_bounds(options: Options) -> None:
 def _check_idle(options: Options) -> None:
     """Refuse flags that would do nothing."""
     run, given = options.run, options.given
+    averages = bool(optimizers.facts(run.optim).get("averages"))
+    itself = f"--optim {run.optim} averages the weights itself"
     idle = {
         "force": (not run.resume, "it goes with --resume alone"),
         **{name: (True, why) for name, why in idle_for(run.lr_policy).items()},
@@ -181,7 +187,9 @@ def _check_idle(options: Options) -> None:
         "close_mosaic": (_closes_nothing(options), "no mosaic or mixup is made that could end"),
         "freeze_epochs": (not run.freeze, "nothing is frozen; it goes with --freeze"),
         "average_from": (run.average != "swa", "it goes with --average swa alone"),
-        "ema_tau": (run.ema == 0, "--ema 0 keeps no average"),
+        "ema": (averages and run.ema > 0, itself),
+        "average": (averages and run.average != "off", itself),
+        "ema_tau": (averages or run.ema == 0, itself if averages else "--ema 0 keeps no average"),
         "patience": (run.noval, "--noval validates after the last epoch alone"),
     }
     for name, (does_nothing, why) in idle.items():

@@ -28,6 +28,7 @@ LOGGER = logging.getLogger("anneal")
 def validate(run: Session, stop_request: StopRequest) -> Metrics | None:
     """Metrics of the EMA weights on the validation pictures; None with --noval before the last epoch."""
     run.check()
+    take_evaluation_weights(run, stop_request)
     if run.options.run.noval and run.progress.epoch + 1 < run.epochs:
         return None
     return val.evaluate(
@@ -37,6 +38,30 @@ def validate(run: Session, stop_request: StopRequest) -> Metrics | None:
         dtype=run.dtype,
         observers=[lambda _: run.handle_stop_request(stop_request)],
     )
+
+
+def take_evaluation_weights(run: Session, stop_request: StopRequest) -> None:
+    """At the end of an epoch: in place of an EMA, the weights that an optimizer which averages itself evaluates.
+
+    BatchNorm's statistics are estimated for them on pictures of the next epoch, so that a resume finds them too.
+    """
+    if not hasattr(run.optimizer, "evaluation_weights"):
+        return
+    model, place = run.ema.model, run.progress.epoch
+    model.load_state_dict(run.model.state_dict())
+    weights = run.optimizer.evaluation_weights()
+    with torch.no_grad():
+        for name, parameter in run.model.named_parameters():
+            model.get_parameter(name).copy_(weights.get(parameter, parameter))
+    frozen = parts.frozen_norms(run.model, run.options.run, place)
+    estimate_statistics(model, pictures(run, place + 1, stop_request), run.device, run.dtype, kept=frozen)
+
+
+def pictures(run: Session, epoch: int, stop_request: StopRequest) -> Iterator[Batch]:
+    """An epoch's batches as a forward pass takes them, for statistics; a stop is heard between them."""
+    for batch in run.data.train.epoch(epoch):
+        yield from batch.parts(run.at_once)
+        run.handle_stop_request(stop_request)
 
 
 def close_cycle(run: Session, report: Report) -> None:
@@ -91,13 +116,8 @@ def finish_average(run: Session, stop_request: StopRequest) -> None:
     model = copy.deepcopy(run.ema.model)
     model.load_state_dict(run.average.mean)
 
-    def batches() -> Iterator[Batch]:
-        for batch in run.data.train.epoch(run.epochs):
-            yield from batch.parts(run.at_once)
-            run.handle_stop_request(stop_request)
-
     frozen = parts.frozen_norms(run.model, run.options.run, run.progress.epoch - 1)
-    seen = estimate_statistics(model, batches(), run.device, run.dtype, kept=frozen)
+    seen = estimate_statistics(model, pictures(run, run.epochs, stop_request), run.device, run.dtype, kept=frozen)
     metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype)
     path = run.folder / "weights" / "average.pt"
     run.write({path: run.weights() | {"averaged": run.average.count, "ema": model.state_dict()}})

@@ -1,4 +1,4 @@
-"""The algorithms of lion, nadamw, lamb and muon as their papers have them, one tensor at a time."""
+"""The algorithms of lion, nadamw, lamb, muon and schedulefree as their papers have them, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -75,3 +75,25 @@ class PlainMuon(Plain):
             a = u @ u.T
             u = 3.4445 * u + (-4.7750 * a + 2.0315 * a @ a) @ u
         return x - lr * (0.2 * max(u.shape) ** 0.5 * u.reshape(x.shape) + self.decay * x)
+
+
+class PlainScheduleFree(Plain):
+    """Here `m` holds z; x, the mean, beside it."""
+
+    def __init__(self, params, decay, **options):
+        super().__init__(params, decay, **options)
+        self.m, self.x = ([p.detach().clone() for p in params] for _ in range(2))
+        self.squares = 0.0
+
+    def begin(self, beta1):
+        self.left = iter(self.x)
+
+    def move(self, y, g, z, v, lr, beta1, beta2=0.999):
+        x = next(self.left)
+        gamma = lr * (1 - beta2**self.steps) ** 0.5
+        self.squares += gamma**2 if x is self.x[0] else 0.0  # once a step
+        v.copy_(beta2 * v + (1 - beta2) * g**2)
+        z.copy_(z - gamma * g / (v.sqrt() + 1e-8) - gamma * self.decay * y)
+        c = gamma**2 / self.squares if self.squares else 1.0
+        x.copy_((1 - c) * x + c * z)
+        return (1 - beta1) * z + beta1 * x

@@ -15,7 +15,8 @@ from optimizers.lamb import Lamb
 from optimizers.lion import Lion
 from optimizers.muon import Muon
 from optimizers.nadamw import NAdamW
-from tests.optimizers.plain_rules import PlainLamb, PlainLion, PlainMuon, PlainNAdamW
+from optimizers.schedulefree import ScheduleFree
+from tests.optimizers.plain_rules import PlainLamb, PlainLion, PlainMuon, PlainNAdamW, PlainScheduleFree
 from tests.optimizers.reference import SHAPES, gradients, largest_gap, sgdr, start, write
 from utils.errors import UserError
 
@@ -26,6 +27,7 @@ PAIRS = [
     pytest.param(Lamb, PlainLamb, {"adapt": "all"}, id="lamb-all"),
     pytest.param(Muon, PlainMuon, {}, id="muon"),
     pytest.param(Muon, PlainMuon, {"nesterov": False}, id="muon-heavy-ball"),
+    pytest.param(ScheduleFree, PlainScheduleFree, {}, id="schedulefree"),
 ]
 RULES = [pytest.param(*[p.values[i] for i in (0, 2)], id=p.id) for p in PAIRS]
 
@@ -121,7 +123,7 @@ def test_parameters_without_gradient_stand_still(rule, plain, options):
     assert all(torch.allclose(p, q, rtol=0, atol=1e-12) for p, q in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("name", ["lion", "nadamw", "lamb", "muon"])
+@pytest.mark.parametrize("name", ["lion", "nadamw", "lamb", "muon", "schedulefree"])
 def test_only_the_weights_decay(name):
     """With gradients of zero nothing but decay moves a weight, and it is `lr lambda` of it; norms and biases stay."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -130,7 +132,11 @@ def test_only_the_weights_decay(name):
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    share = 0.1 if name == "lamb" else 0.1 * 0.2  # lamb scales a step to the rate's share of the layer
+    share = 0.1 * 0.2
+    if name == "lamb":
+        share = 0.1  # a step is scaled to the rate's share of the layer
+    if name == "schedulefree":
+        share *= (1 - 0.999) ** 0.5  # its rate grows with the second moment
     torch.testing.assert_close(model[0].weight, before[0].weight * (1 - share))
     for theirs, ours in ((before[0].bias, model[0].bias), (before[1].weight, model[1].weight)):
         assert torch.equal(theirs, ours)
@@ -200,3 +206,21 @@ def test_muon_leaves_norms_biases_and_the_output_to_adamw():
     head = next(name for name, module in ours.named_modules() if module is ours.head)
     everything = {name for name, _ in ours.named_parameters()}
     assert same == everything - convolutions | {name for name in everything if name.startswith(f"{head}.")}
+
+
+def test_what_schedulefree_evaluates_is_the_mean_of_its_steps():
+    """At a constant rate, late in the run, x is the mean of the z so far, and y lies between the two."""
+    params = start(torch.float64)
+    optimizer = ScheduleFree(params, 0.01, (0.9, 0.0), weight_decay=0.1)  # beta2 0: gamma is the rate from the start
+    assert optimizer.evaluation_weights() == {}
+    steps = []
+    for step in range(20):
+        for p, g in zip(params, gradients(params, step), strict=True):
+            p.grad = g
+        optimizer.step()
+        steps.append([optimizer.state[p]["z"].clone() for p in params])
+    mean = [torch.stack(each).mean(0) for each in zip(*steps, strict=True)]
+    for p, expected, last in zip(params, mean, steps[-1], strict=True):
+        x = optimizer.evaluation_weights()[p]
+        torch.testing.assert_close(x, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(p.detach(), 0.1 * last + 0.9 * x, rtol=0, atol=1e-12)

@@ -49,6 +49,7 @@ FACTS = {  # lr, momentum, weight_decay, warmup_bias_lr: what a run does that gi
     "lion": (0.0001, 0.9, 0.1, 0.0),
     "lamb": (0.002, 0.9, 0.01, 0.0),
     "muon": (0.001, 0.95, 0.01, 0.0),
+    "schedulefree": (0.0025, 0.9, 0.01, 0.0),
 }
 
 
