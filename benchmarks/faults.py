@@ -26,7 +26,11 @@ from utils.console.log import progress
 
 PICTURES = 11  # in batches of 2 they are 6, accumulated by 4 to a full group and a tail: 2 steps an epoch
 FLAGS = "--imgsz 64 --batch-size 2 --nbs 8 --epochs 4 --warmup-epochs 0.5 --single-cls --device cpu --dtype fp32"
-POLICY = "--hyp yolov5 --lr-policy sgdr --lr-arg cycles=2 --lr0 0.003"  # the first cycle ends inside the second epoch
+PHASES = "--hyp yolov5 --lr0 0.003 --close-mosaic 1 --freeze 2 --freeze-epochs 1 --lr-scale head=0.5"
+POLICIES = (  # of even and odd cases: a cycle, or the trunk, ends inside an epoch
+    "--lr-policy sgdr --lr-arg cycles=2 --average cycles",
+    "--lr-policy wsd --lr-arg decay=0.4 --average swa --average-from 0.3",
+)
 SAVE_STEPS = (1, 3)  # of even and odd cases: nearly always close to a save; with more to do again
 COUNTED = {
     "kills": "kills",
@@ -49,14 +53,15 @@ def reference(folder: Path, words: Sequence[str]) -> float:
 
 
 def prepare(folder: Path) -> list[tuple[str, ...]]:
-    """Draw the data, write the layout; returns the command line for each of `SAVE_STEPS`."""
+    """Draw the data, write the layout; returns the command line of each kind of run."""
     render(folder / "faces", seed=0, train=PICTURES, val=4)
     data, cfg = folder / "faces.yaml", folder / "narrow.yaml"
     data.write_text(f"path: {folder / 'faces'}\ntrain: images/train\nval: images/val\nnames: [bare, masked, wrong]\n")
     cfg.write_text("layout: yolov5\ndepth: 0.33\nwidth: 0.0625\n")
     words = ("--data", str(data), "--cfg", str(cfg), "--workers", "0", "--noplots", "--exist-ok")
-    words += (*FLAGS.split(), *POLICY.split())
-    return [(*words, "--save-steps", str(steps)) for steps in SAVE_STEPS]
+    words += (*FLAGS.split(), *PHASES.split())
+    kinds = zip(POLICIES, SAVE_STEPS, strict=True)
+    return [(*words, *policy.split(), "--save-steps", str(steps)) for policy, steps in kinds]
 
 
 def study(kills: int, folder: Path, *, parallel: int = 2, seed: int = 0) -> dict[str, Any]:
@@ -80,7 +85,13 @@ def study(kills: int, folder: Path, *, parallel: int = 2, seed: int = 0) -> dict
         "different": {number: lines[:5] for number, (_, lines) in enumerate(found) if lines},
         "kills_by_steps_done": {step: total[f"step {step}"] for step in range(9)},
         "seconds_uninterrupted": [round(value, 2) for value in seconds],
-        "settings": {"flags": f"{FLAGS} {POLICY}", "save_steps": SAVE_STEPS, "seed": seed, "parallel": parallel},
+        "settings": {
+            "flags": f"{FLAGS} {PHASES}",
+            "policies": POLICIES,
+            "save_steps": SAVE_STEPS,
+            "seed": seed,
+            "parallel": parallel,
+        },
     }
 
 

@@ -21,6 +21,7 @@ def test_killed_anywhere_and_resumed(tmp_path: Path) -> None:
     assert results["identical"] == results["runs"] == KILLS
     assert results["kills"] >= KILLS
     assert sum(count > 0 for count in results["kills_by_steps_done"].values()) >= KILLS // 2
-    whole = tmp_path / "whole1" / RUN  # what all were compared with has everything that a run leaves
-    assert weights(whole) == {"last.pt", "best.pt", "cycle1.pt", "cycle2.pt"}
+    whole, trunk = (tmp_path / name / RUN for name in ("whole1", "whole3"))  # what all were compared with
+    assert weights(whole) == {"last.pt", "best.pt", "average.pt", "cycle1.pt", "cycle2.pt"}
+    assert weights(trunk) == {"last.pt", "best.pt", "average.pt", "stable.pt"}
     assert [len(rows(whole / name)) for name in ("results.csv", "lr.csv", "cycles.csv")] == [4, 8, 2]
