@@ -69,4 +69,6 @@ def _depends(before: Options, run: Session) -> str:
         return f"--close-mosaic {before.run.close_mosaic} has closed epoch {closed + 1} on"
     if run.progress.step < warm:
         return f"the warm-up is now {warm} steps long"
+    if before.run.hyp == "auto":
+        return f"--hyp auto chose its numbers for {before.run.epochs} epochs"
     return ""

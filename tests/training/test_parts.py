@@ -104,6 +104,27 @@ def test_a_warm_up_after_thawing_takes_a_fifth_of_what_is_left() -> None:
             assert schedule.values(step)[-1][0] == pytest.approx(schedule.values(step)[0][0] * share)
 
 
+@pytest.mark.parametrize("name", optimizers.names())
+def test_every_optimizer_passes_over_what_has_no_gradient_yet(name: str) -> None:
+    """Also with a group that holds nothing."""
+    layer = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.Conv2d(2, 2, 1))
+    kinds = ({"name": "norm"}, {"name": "weight"}, {"name": "bias"}, {"name": "weight later", "role": "weight"})
+    members = [], [layer[0].weight], [layer[0].bias], [layer[1].weight]
+    made = [
+        {**k, "params": p, "weight_decay": 0.1 if "weight" in k["name"] else 0.0}
+        for k, p in zip(kinds, members, strict=True)
+    ]
+    optimizer = optimizers.build(name, made, lr=0.01)
+    for step in range(4):
+        layer[1].weight.requires_grad_(step >= 2)
+        before = layer[1].weight.clone()
+        layer(torch.ones(1, 2, 3, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert torch.equal(layer[1].weight, before) == (step < 2)
+        assert (len(optimizer.state[layer[1].weight]) > 0) == (step >= 2)
+
+
 def watch(patch: pytest.MonkeyPatch) -> dict[int, dict]:
     """The weights and buffers after each step."""
     seen: dict[int, dict] = {}

@@ -85,6 +85,7 @@ def test_the_trunk_of_a_run_stopped_in_its_decay(longer: Path, runs: Runs, monke
     [
         ("--optim sgdw --wd-norm 0.01", "--wd-norm depends on the run's length"),
         pytest.param("--close-mosaic 2", "--close-mosaic 2 has closed epoch 1 on", marks=pytest.mark.slow),
+        pytest.param("--hyp auto", "--hyp auto chose its numbers for 2 epochs", marks=pytest.mark.slow),
         pytest.param("--warmup-epochs 3", "the warm-up is now 14 steps long", marks=pytest.mark.slow),
     ],
 )
