@@ -19,6 +19,7 @@ from utils.console.signals import StopRequest
 
 LOGGER = logging.getLogger("anneal")
 ATTEMPTS = 3  # at a run whose worker is told to stop by somebody else
+OUT_OF_REACH = 300.0  # seconds that a node which was thought lost has to let go of a run
 TICK = 0.5  # seconds between two looks at signals and at the screen
 
 
@@ -121,6 +122,8 @@ class StudyRunner:
         job: dict[str, Any] = {"console": str(task.console), "needs": self.peak if shares else 0.0}
         job["argv"] = [*argv, "--device", worker.place.device]
         job |= {"find": str(task.rate)} if task.rate else {"folder": str(self.study.folder_of(task.cell))}
+        if task.console in self.reached:
+            job["patience"] = OUT_OF_REACH
         self.at_work[worker] = task
         worker.begin(job)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import itertools
 import json
 import os
 import platform
@@ -117,14 +118,14 @@ def do(job: dict[str, Any], shared: Shared) -> dict[str, Any]:
 def run(job: dict[str, Any], shared: Shared) -> int:
     """Train, or go on with what is there, exactly as train.py by itself. Returns its exit code."""
     folder, argv = Path(job["folder"]), job["argv"]
-    _until_free(folder)
+    _until_free(folder, job.get("patience", LETTING_GO))
     facts = records.last_facts(folder)
     if facts:
         argv = ["--resume", str(folder / "weights" / "last.pt"), *_kept(argv)]
     else:
         argv = [*argv, "--project", str(folder.parent), "--name", folder.name, "--exist-ok"]
     device = torch.cuda.get_device_name(GPU) if torch.cuda.is_available() else platform.machine()
-    several = _is_launched(argv)
+    several = _is_launched(job["argv"])
     records.begin(folder, device=f"{torch.cuda.device_count()} x {device}" if several else device, host=platform.node())
     began = time.perf_counter()
     try:
@@ -134,9 +135,9 @@ def run(job: dict[str, Any], shared: Shared) -> int:
         records.end(folder, seconds=seconds, memory_gb=None if several else round(memory_gb(_device()), 3))
 
 
-def _until_free(folder: Path) -> None:
+def _until_free(folder: Path, patience: float = LETTING_GO) -> None:
     """Wait for a worker whose parent was killed elsewhere to let go of the run; train.py refuses it if it does not."""
-    until = time.monotonic() + LETTING_GO
+    until = time.monotonic() + patience
     while is_locked(folder) and time.monotonic() < until:
         time.sleep(0.5)
 
@@ -144,7 +145,7 @@ def _until_free(folder: Path) -> None:
 def find(job: dict[str, Any], shared: Shared) -> int:
     """The range test of an optimizer, on one GPU also where its runs have several."""
     argv = job["argv"]
-    rates.find(Path(job["find"]), [*argv, "--device", "cuda:0"] if _is_launched(argv) else argv, shared)
+    rates.find(Path(job["find"]), [*argv, "--device", "cuda:0"] if "," in _given(argv, "--device") else argv, shared)
     return 0
 
 
@@ -158,8 +159,13 @@ def _kept(argv: list[str]) -> list[str]:
 
 
 def _is_launched(argv: list[str]) -> bool:
-    """Whether a run has several devices, and so a process for each; `--device` is its command line's last word."""
-    return "--device" in argv and "," in argv[len(argv) - argv[::-1].index("--device")]
+    """Whether a run has several processes: one for each of its devices, or `--processes`."""
+    return "," in _given(argv, "--device") or _given(argv, "--processes") not in ("", "1")
+
+
+def _given(argv: list[str], flag: str) -> str:
+    """A flag's value, the last one that is given; empty where none is."""
+    return dict(itertools.pairwise(argv)).get(flag, "")
 
 
 def _device() -> torch.device:

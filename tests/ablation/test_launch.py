@@ -18,10 +18,12 @@ from tests.trainer import ROOT, Runs, wait_for
 from training.folder import is_locked
 
 
-def test_only_several_devices_are_launched() -> None:
+def test_only_runs_of_several_processes_are_launched() -> None:
     assert worker._is_launched(["--lr0", "0.1", "--device", "0,1"])
     assert not worker._is_launched(["--lr-arg", "a=1,2", "--device", "auto"])
     assert not worker._is_launched(["--device", "0,1", "--device", "cpu"])
+    assert worker._is_launched(["--processes", "2", "--device", "cpu"])
+    assert not worker._is_launched(["--processes", "1", "--device", "cpu"])
 
 
 @pytest.mark.slow

@@ -33,11 +33,13 @@ class Worker:
     finished: Path
     script: dict[str, list[dict[str, Any]]]
     said: list[tuple[str, float]] = field(default_factory=list)
+    patience: list[float | None] = field(default_factory=list)
     stopped: bool = False
 
     def begin(self, job: dict[str, Any]) -> None:
         name = Path(job.get("folder", job.get("find"))).name
         self.said.append((name, job["needs"]))
+        self.patience.append(job.get("patience"))
         answers = self.script.get(name, [])
         self.next = answers.pop(0) if answers else DONE
         if self.next is DONE and "folder" in job:
@@ -151,7 +153,9 @@ def test_a_run_whose_node_is_lost_goes_on_elsewhere(tmp_path, finished, caplog, 
     pool = execute(study, finished, "0", script)
     assert states(study) == [state, FINISHED]
     assert len(pool.workers[0].said) == times + (state == FINISHED) + 1
-    assert caplog.text.count("linear-sgd-s0: its worker was lost (its node has died)") == times - (state == FAILED)
+    taken_up = times - (state == FAILED)
+    assert pool.workers[0].patience == [None, *[runner.OUT_OF_REACH] * taken_up, None]
+    assert caplog.text.count("linear-sgd-s0: its worker was lost (its node has died)") == taken_up
     if state == FAILED:
         assert "3 times without an epoch in between" in study.record(study.cells[0]).error
 
