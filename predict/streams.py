@@ -26,6 +26,7 @@ class Stream:
         self.origin, self.pauses = origin, pauses
         self.dropped = self.broken = self.number = 0
         self.ended = ""
+        self._lost = False
         self._newest: Frame | None = None
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream {origin.name}", daemon=True)
@@ -59,6 +60,7 @@ class Stream:
                 return
             what = "lost" if self.number else "cannot be opened"
             LOGGER.warning(f"{self.origin.name}: {what}; trying again in {self.pauses[attempt]:g} s")
+            self._lost = True
             self._stop.wait(self.pauses[attempt])
             attempt += 1
 
@@ -118,6 +120,9 @@ class Stream:
         return count
 
     def _keep(self, picture: np.ndarray, moment: float) -> None:
+        if self._lost:
+            LOGGER.warning(f"{self.origin.name}: is there again")
+            self._lost = False
         frame = Frame(self.origin, picture, self.number, moment)
         self.number += 1
         with self._lock:
