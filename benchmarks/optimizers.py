@@ -1,6 +1,9 @@
 """Step time of our optimizers against torch's, over the parameters of whole models.
 
-    python -m benchmarks.optimizers [--device cpu] [--models yolov5s yolov5x] [--rounds 60]
+    python -m benchmarks.optimizers [--device cpu] [--models yolov5s yolov5x] [--rounds 60] [--rules sgdw adamw others]
+
+`others` are the rules without a kernel of torch's: their steps are measured against torch's AdamW too. A step of muon
+has matrix products in it; on a CPU, for yolov5x, it takes long.
 
 In each round every optimizer takes one step over the same parameters and gradients, in an order that turns from
 round to round. torch's fused optimizers run twice, as two contestants: the difference between the two is what the
@@ -13,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +26,15 @@ import models
 import optimizers
 from benchmarks import machine
 
+RULES = ("sgdw", "adamw", "others")
+OTHERS = ("nadamw", "lion", "lamb", "muon", "schedulefree")
 RESULTS = Path(__file__).parent / "results"
 LR, DECAY = 1e-6, 5e-4  # small, so that shared parameters hardly move
 
 
 def contestants(rule: str) -> dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]]:
-    """Builders from parameter groups, torch's own first. Every one decays the weights and has momentum 0.937."""
+    """Builders from parameter groups, torch's own first. Every one decays the weights; momentum is 0.937, but each
+    rule's own of `others`."""
     if rule == "sgdw":
 
         def theirs(groups: list[dict[str, Any]], **path: bool) -> torch.optim.Optimizer:
@@ -38,10 +45,14 @@ def contestants(rule: str) -> dict[str, Callable[[list[dict[str, Any]]], torch.o
         def theirs(groups: list[dict[str, Any]], **path: bool) -> torch.optim.Optimizer:
             return torch.optim.AdamW(groups, LR, (0.937, 0.999), **path)
 
-    return {
+    of_torch = {
         "torch fused": lambda groups: theirs(groups, fused=True),
         "torch foreach": lambda groups: theirs(groups, foreach=True),
         "torch fused again": lambda groups: theirs(groups, fused=True),
+    }
+    if rule == "others":
+        return of_torch | {name: partial(optimizers.build, name, lr=LR) for name in OTHERS}
+    return of_torch | {
         f"{rule} torch": lambda groups: optimizers.build(rule, groups, LR),
         f"{rule} paper": lambda groups: optimizers.build(rule, groups, LR, convention="paper"),
     }
@@ -106,7 +117,7 @@ def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     for row in rows:
         low, high = row["quartiles_ms"]
         temporary = "-" if row["temporary_mb"] is None else f"{row['temporary_mb']:.1f}"
-        against = {"sgdw": "SGD", "adamw": "AdamW"}[row["rule"]]
+        against = "SGD" if row["rule"] == "sgdw" else "AdamW"
         label = row["optimizer"].replace("torch f", f"torch {against} f")
         lines.append(
             f"| {row['model']} | {label} | {row['ms']:.2f} | {low:.2f} to {high:.2f} | {row['ratio']:.3f} "
@@ -120,11 +131,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--models", nargs="+", default=["yolov5s", "yolov5x"])
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     args = parser.parse_args()
     device = torch.device(args.device)
-    rows = [
-        row for name in args.models for rule in ("sgdw", "adamw") for row in compare(name, rule, device, args.rounds)
-    ]
+    rows = [row for name in args.models for rule in args.rules for row in compare(name, rule, device, args.rounds)]
     facts = machine.describe(device)
     text = table(facts, rows)
     print(text)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
+
+from optimizers.lamb import Lamb
+from optimizers.lion import Lion
+from optimizers.muon import Muon
+from optimizers.nadamw import NAdamW
+from optimizers.schedulefree import ScheduleFree
 
 
 class Plain:
@@ -97,3 +104,14 @@ class PlainScheduleFree(Plain):
         c = gamma**2 / self.squares if self.squares else 1.0
         x.copy_((1 - c) * x + c * z)
         return (1 - beta1) * z + beta1 * x
+
+
+PAIRS = [
+    pytest.param(Lion, PlainLion, {}, id="lion"),
+    pytest.param(NAdamW, PlainNAdamW, {}, id="nadamw"),
+    pytest.param(Lamb, PlainLamb, {}, id="lamb"),
+    pytest.param(Lamb, PlainLamb, {"adapt": "all"}, id="lamb-all"),
+    pytest.param(Muon, PlainMuon, {}, id="muon"),
+    pytest.param(Muon, PlainMuon, {"nesterov": False}, id="muon-heavy-ball"),
+    pytest.param(ScheduleFree, PlainScheduleFree, {}, id="schedulefree"),
+]

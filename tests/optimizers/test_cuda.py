@@ -7,6 +7,7 @@ import torch
 
 from optimizers.adamw import AdamW
 from optimizers.sgdw import SGDW
+from tests.optimizers.plain_rules import PAIRS
 from tests.optimizers.reference import PlainAdamW, PlainSGDW, gradients, largest_gap, sgdr, start, write
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -31,6 +32,14 @@ def test_the_device_gives_what_the_transcription_gives(rule, convention):
         return PlainAdamW(on_gpu(params), 0.01, 0.1, paper=paper)
 
     assert largest_gap(ours, theirs, torch.float64, 0.01) < 1e-12
+
+
+@pytest.mark.parametrize(("rule", "plain", "options"), PAIRS)
+def test_the_device_gives_what_the_other_transcriptions_give(rule, plain, options):
+    def ours(params):
+        return rule(on_gpu(params), 0.01, weight_decay=0.1, **options)
+
+    assert largest_gap(ours, lambda p: plain(on_gpu(p), 0.1, **options), torch.float64, 0.01) < 1e-12
 
 
 @pytest.mark.parametrize("convention", ["torch", "paper"])

@@ -16,19 +16,10 @@ from optimizers.lion import Lion
 from optimizers.muon import Muon
 from optimizers.nadamw import NAdamW
 from optimizers.schedulefree import ScheduleFree
-from tests.optimizers.plain_rules import PlainLamb, PlainLion, PlainMuon, PlainNAdamW, PlainScheduleFree
+from tests.optimizers.plain_rules import PAIRS
 from tests.optimizers.reference import SHAPES, gradients, largest_gap, sgdr, start, write
 from utils.errors import UserError
 
-PAIRS = [
-    pytest.param(Lion, PlainLion, {}, id="lion"),
-    pytest.param(NAdamW, PlainNAdamW, {}, id="nadamw"),
-    pytest.param(Lamb, PlainLamb, {}, id="lamb"),
-    pytest.param(Lamb, PlainLamb, {"adapt": "all"}, id="lamb-all"),
-    pytest.param(Muon, PlainMuon, {}, id="muon"),
-    pytest.param(Muon, PlainMuon, {"nesterov": False}, id="muon-heavy-ball"),
-    pytest.param(ScheduleFree, PlainScheduleFree, {}, id="schedulefree"),
-]
 RULES = [pytest.param(*[p.values[i] for i in (0, 2)], id=p.id) for p in PAIRS]
 
 
