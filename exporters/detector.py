@@ -41,9 +41,10 @@ class ExportedDetector(nn.Module):
         """Say where a fixed size puts more grey around pictures than its checkpoint gets."""
         own = self.exported
         if not own.dynamic:
+            height, width = own.size
             LOGGER.warning(
-                f"{own.path}: takes {own.size[0]} x {own.size[1]} pixels alone, with more grey around most pictures "
-                f"than its checkpoint gets; figures differ a little; for the same, export without --imgsz"
+                f"{own.path}: takes {height} x {width} pixels alone, with more grey around most pictures than its "
+                f"checkpoint gets; figures differ a little; for the same, export without --imgsz and --batch-size"
             )
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -56,7 +56,9 @@ class Stream:
                 return
             attempt = 0 if count else attempt
             if attempt == len(self.pauses) or (not self.number and attempt == 2):
-                self.ended = f"{self.origin.shown}: lost, and could not be taken up again; check the address"
+                what = "lost, and could not be taken up again" if self.number else "cannot be opened"
+                where = "number" if self.origin.file.isdecimal() else "address"
+                self.ended = f"{self.origin.shown}: {what}; check the {where}"
                 return
             what = "lost" if self.number else "cannot be opened"
             LOGGER.warning(f"{self.origin.name}: {what}; trying again in {self.pauses[attempt]:g} s")

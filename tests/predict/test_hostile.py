@@ -226,7 +226,7 @@ def test_an_address_without_a_stream(run, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(streams.Stream.__init__, "__defaults__", ((0.05, 0.05),))
     code, text = run("http://127.0.0.1:9/none.mjpg", "--nosave")
     assert code == 1
-    assert "could not be taken up again" in text
+    assert "http://127.0.0.1:9/none.mjpg: cannot be opened; check the address" in text
 
 
 @pytest.mark.slow
