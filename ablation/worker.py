@@ -124,9 +124,9 @@ def run(job: dict[str, Any], shared: Shared) -> int:
         argv = ["--resume", str(folder / "weights" / "last.pt"), *_kept(argv)]
     else:
         argv = [*argv, "--project", str(folder.parent), "--name", folder.name, "--exist-ok"]
-    device = torch.cuda.get_device_name(GPU) if torch.cuda.is_available() else platform.machine()
-    several = _is_launched(job["argv"])
-    records.begin(folder, device=f"{torch.cuda.device_count()} x {device}" if several else device, host=platform.node())
+    several, gpus = _is_launched(job["argv"]), torch.cuda.device_count()
+    device = torch.cuda.get_device_name(GPU) if gpus else platform.machine()
+    records.begin(folder, device=f"{gpus} x {device}" if several and gpus else device, host=platform.node())
     began = time.perf_counter()
     try:
         return launch(argv) if several else train.main(argv, shared)
