@@ -20,7 +20,7 @@ from data.shared import Shared
 from data.store import image_size, open_store
 from models.layout import read as read_layout
 from models.loss import DetectionLoss, LossGains
-from training import network, parts, phases
+from training import layers, network, phases
 from training.options import Options
 from training.settle import settle
 from utils.console.wording import counted
@@ -135,7 +135,7 @@ def build_optimizer(options: Options, model: torch.nn.Module, accumulate: int) -
     decay = decay if run.wd_norm is None else run.wd_norm
     return optimizers.build(
         run.optim,
-        parts.groups(optimizers.parameter_groups(model, decay), model, options),
+        layers.groups(optimizers.parameter_groups(model, decay), model, options),
         lr=hyp.lr0,
         momentum=hyp.momentum,
         weight_decay=decay,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data.batch import Batch
-from training import parts
+from training import layers
 from training.meter import LossMeter, NonFiniteLoss, all_finite
 from training.run import Run
 from training.saver import Saver
@@ -28,7 +28,7 @@ class Session(Run):
 
     def begin_epoch(self) -> None:
         """Put the network into training as it is in the epoch that begins, or is gone on with."""
-        parts.enter(self.model, self.options.run, self.progress.epoch)
+        layers.enter(self.model, self.options.run, self.progress.epoch)
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Images (B, 3, H, W) uint8 to the three heads (B, 3, h, w, 5 + classes), in the run's number format."""

@@ -10,7 +10,7 @@ import torch
 
 import val
 from data.batch import Batch
-from training import parts
+from training import layers
 from training.averages import estimate_statistics
 from training.best import best_weights
 from training.report import Report
@@ -53,7 +53,7 @@ def take_evaluation_weights(run: Session, stop_request: StopRequest) -> None:
     with torch.no_grad():
         for name, parameter in run.model.named_parameters():
             model.get_parameter(name).copy_(weights.get(parameter, parameter))
-    frozen = parts.frozen_norms(run.model, run.options.run, place)
+    frozen = layers.frozen_norms(run.model, run.options.run, place)
     estimate_statistics(model, pictures(run, place + 1, stop_request), run.device, run.dtype, kept=frozen)
 
 
@@ -116,7 +116,7 @@ def finish_average(run: Session, stop_request: StopRequest) -> None:
     model = copy.deepcopy(run.ema.model)
     model.load_state_dict(run.average.mean)
 
-    frozen = parts.frozen_norms(run.model, run.options.run, run.progress.epoch - 1)
+    frozen = layers.frozen_norms(run.model, run.options.run, run.progress.epoch - 1)
     seen = estimate_statistics(model, pictures(run, run.epochs, stop_request), run.device, run.dtype, kept=frozen)
     metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype)
     path = run.folder / "weights" / "average.pt"

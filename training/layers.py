@@ -1,4 +1,4 @@
-"""Parts of the network that stay as they are, for a while or for good, or train at a rate of their own."""
+"""Layers that stay as they are, for a while or for good, or train at a rate of their own."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import optimizers
 import schedulers
 from models.parts import matching
 from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
-from training import options, parts
+from training import layers, options
 from training.options import Options
 from training.session import Session
 from utils import checkpoint
@@ -33,7 +33,7 @@ def asked(text: str) -> Options:
 
 def groups(text: str) -> list[dict]:
     """The groups that a command line makes of the network."""
-    return parts.groups(optimizers.parameter_groups(NETWORK, 5e-4), NETWORK, asked(text))
+    return layers.groups(optimizers.parameter_groups(NETWORK, 5e-4), NETWORK, asked(text))
 
 
 @settings(max_examples=25, deadline=None)
@@ -64,8 +64,8 @@ def test_every_parameter_is_in_one_group_with_what_it_was_given(scales, frozen, 
 
 def test_by_default_there_are_three_groups_as_ever() -> None:
     base = optimizers.parameter_groups(NETWORK, 5e-4)
-    assert parts.groups(base, NETWORK, asked("")) is base
-    assert parts.groups(base, NETWORK, asked("--freeze backbone")) is base
+    assert layers.groups(base, NETWORK, asked("")) is base
+    assert layers.groups(base, NETWORK, asked("--freeze backbone")) is base
 
 
 def test_rates_by_hand() -> None:
