@@ -21,6 +21,7 @@ COCO_CLASSES = 80  # for which the class gain is stated
 CLASS_GAIN = 0.5
 MOST_RATE = 3.0  # times the optimizer's own
 RAMPED = 1.5  # times as high is the peak of a policy that ramps up to it and down again
+PRETRAINED = 0.25  # of the rate, where the run starts from weights
 WARMUP_EPOCHS, WARMUP_SHARE = 3.0, 0.1
 SGDR_CYCLES, SGDR_EPOCHS, SGDR_STEPS = 3, 10.0, 100  # at most, and what the first cycle has at least
 SGDR_T_MULT = 2.0
@@ -68,11 +69,11 @@ def steps(facts: Facts, nbs: int) -> int:
     return math.ceil(batches / max(1, round(nbs / facts.batch))) * facts.epochs
 
 
-def rate(own: float, drawn: int, ramps: bool) -> float:
+def rate(own: float, drawn: int, ramps: bool, pretrained: bool = False) -> float:
     """The rate lr0: an optimizer's `own`, times sqrt(LONG_RUN / drawn) from 1 to 3, and up to half as much again where
-    the policy `ramps` up to it."""
+    the policy `ramps` up to it; a quarter of that from weights."""
     factor = min(max(math.sqrt(LONG_RUN / drawn), 1.0), MOST_RATE)
-    return own * factor * (min(factor, RAMPED) if ramps else 1.0)
+    return own * factor * (min(factor, RAMPED) if ramps else 1.0) * (PRETRAINED if pretrained else 1.0)
 
 
 def class_gain(classes: int) -> float:
@@ -120,7 +121,7 @@ def settings(
     policy = policy or optimizers.facts(optimizer).get("policy") or chosen[1]
     if lr0 is None:
         ramps = schedulers.get(policy).ramps
-        lr0 = float(f"{rate(optimizers.facts(optimizer)['lr'], facts.drawn, ramps):.3g}")
+        lr0 = float(f"{rate(optimizers.facts(optimizer)['lr'], facts.drawn, ramps, facts.pretrained):.3g}")
     decided = {
         "nbs": nbs,
         "optim": optimizer,

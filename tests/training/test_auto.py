@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,8 @@ def test_every_number_is_finite_and_makes_a_schedule(facts: Facts, optimizer: st
     assert 16 <= decided["nbs"] <= 64
     assert decided.get("warmup_epochs", 0) <= 3
     own = optimizers.facts(decided["optim"])["lr"]
-    assert own * 0.99 <= decided["lr0"] <= own * auto.MOST_RATE * auto.RAMPED * 1.01
+    share = auto.PRETRAINED if facts.pretrained else 1
+    assert own * share * 0.99 <= decided["lr0"] <= own * share * auto.MOST_RATE * auto.RAMPED * 1.01
     total = auto.steps(facts, decided["nbs"])
     made = schedulers.build(
         decided["lr_policy"],
@@ -82,6 +84,12 @@ def test_a_small_set_gets_a_step_a_batch_and_classes_that_count() -> None:
     assert (decided["nbs"], decided["optim"], decided["lr_policy"]) == (16, "adamw", "onecycle")
     assert decided["lr0"] == pytest.approx(0.001 * math.sqrt(160_000 / 23_200) * 1.5, rel=0.01)
     assert decided["cls"] == pytest.approx(0.5 * math.sqrt(80 / 3), rel=0.01)
+
+
+def test_weights_are_trained_on_at_a_lower_rate() -> None:
+    scratch, tuned = (auto.settings(replace(MASK, epochs=15, pretrained=p)) for p in (False, True))
+    assert tuned.pop("lr0") == pytest.approx(scratch.pop("lr0") / 4, rel=0.01)
+    assert tuned == scratch
 
 
 def test_no_sgdr_cycle_is_too_short_to_learn_in() -> None:
