@@ -114,6 +114,26 @@ def test_a_long_warm_up_is_told() -> None:
         assert curve(schedulers.Schedule(policy, stand_in(0.01, 0.9), warmup)).note == note
 
 
+def test_many_rates_are_drawn_as_a_few_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual groups, and of the others the first and last; the picture is as high as the usual rates."""
+    optimizer = stand_in(0.01, 0.9)
+    optimizer.param_groups += [
+        {"name": f"{role} x{k:g}", "role": role, "lr": 0.01 / k, "weight_decay": 0.0, "momentum": 0.9}
+        for k in range(2, 30)
+        for role in ("norm", "weight")
+    ]
+    policy = schedulers.build("linear", total_steps=100, steps_per_epoch=10, lr0=0.01)
+    figures = []
+    monkeypatch.setattr("schedulers.plot.style.save", lambda figure, _: figures.append(figure))
+    plot(tmp_path / "lr.png", [curve(schedulers.Schedule(policy, optimizer))])
+    rates = figures[0].axes[0]
+    labels = [line.get_label() for line in rates.lines]
+    assert len(labels) == 8
+    assert labels[:2] == ["linear: norm, weight, bias", "linear: norm, weight x2"]
+    assert labels[-1] == "linear: norm, weight x29"
+    assert 0.01 <= rates.get_ylim()[1] <= 0.012
+
+
 def test_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for content in (b"text", b""):
         (tmp_path / "x.pt").write_bytes(content)

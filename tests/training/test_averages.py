@@ -110,6 +110,15 @@ def test_cycle_ends_are_averaged(runs: Runs) -> None:
     assert len(rows(runs.run() / "cycles.csv")) == 2
 
 
+def test_frozen_layers_keep_their_statistics_in_the_average_too(runs: Runs) -> None:
+    assert runs("--freeze backbone --average swa --average-from 0", epochs=1) == 0
+    average, last = (checkpoint.load(runs.run() / "weights" / f"{name}.pt") for name in ("average", "last"))
+    differing = {name for name, value in average["ema"].items() if not torch.equal(value, last["model"][name])}
+    layers = {int(name.split(".")[1]) for name in differing if "running" in name}
+    assert layers
+    assert min(layers) == 10
+
+
 def test_an_extended_run_begins_its_average_later(runs: Runs) -> None:
     """What was averaged of the short run is not of the last quarter of the long one."""
     assert runs("--average swa --average-from 0.5 --lr-policy constant", epochs=1) == 0
