@@ -61,19 +61,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             for row in itertools.chain(of_checkpoint(weights, every), of_files(weights, every, few)):
                 rows.append({"weights": Path(weights).name} | row)
                 print(rows[-1], flush=True)
-    machine.write(
-        Path(options.out), {"conf": CONF, "iou": IOU, "same": [PIXELS, SCORE], "map50_95": maps, "cases": rows}
-    )
+    results = {"conf": CONF, "iou": IOU, "matched_within": [PIXELS, SCORE], "map50_95": maps, "cases": together(rows)}
+    machine.write(Path(options.out), results)
 
 
 def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for all batches and sizes of a file, with the sums and the largest differences."""
+    """A row for all batches and sizes of a file: sums, and the largest differences."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         kind = {key: row[key] for key in ("weights", "source", "file", "nms", "free") if key in row}
-        none = dict.fromkeys(("runs", "boxes", "unmatched", "pixels", "score"), 0)
+        none = {"shapes": "", "boxes": 0, "unmatched": 0, "pixels": 0.0, "score": 0.0}
         case = found.setdefault(tuple(kind.items()), kind | none)
-        case["runs"] += 1
+        case["shapes"] = f"{case['shapes']} {row['batch']}x{row['size']}".strip()
         for key in ("boxes", "unmatched"):
             case[key] += row[key]
         for key in ("pixels", "score"):
