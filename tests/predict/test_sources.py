@@ -95,5 +95,5 @@ def test_cameras_of_like_names(tmp_path: Path) -> None:
 def test_a_stream_that_fails_is_said_in_our_words_alone(capfd: pytest.CaptureFixture) -> None:
     stream = Stream(Origin("99", PurePosixPath("webcam99"), "stream"), pauses=[])
     stream._thread.join(20)
-    assert "could not be taken up again" in stream.ended
+    assert stream.ended == "99: cannot be opened; check the number"
     assert capfd.readouterr().err == ""
