@@ -23,6 +23,7 @@ from data.store import image_size, open_store
 from exporters import ExportedDetector
 from models.load import load_detector
 from predict.batches import Predictions, evaluation_mode, ground_truth, predictions
+from predict.gathered import gathered_predictions
 from predict.model import load_network
 from utils import config, plots
 from utils import device as devices
@@ -37,6 +38,7 @@ from utils.metrics.confusion import ConfusionMatrix
 from utils.metrics.speed import Speed
 from utils.metrics.table import table, write_csv
 from utils.observers import Pictures, TextLabels
+from utils.ranks import ALONE, Ranks
 
 __all__ = ["Observer", "Predictions", "evaluate", "evaluation_mode", "ground_truth", "load_detector", "predictions"]
 LOGGER = logging.getLogger("anneal")
@@ -62,17 +64,21 @@ def evaluate(
     single_class: bool = False,
     observers: Sequence[Observer] = (),
     speed: Speed | None = None,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Metrics of `model` on the pictures of `loader`, in original pixels.
 
     model: a Detector, on its device; its mode comes back as it was. criterion: a loss; `Metrics.losses` then holds its
     three terms, the mean over pictures. dtype: autocast to it. single_class: every box counts as class 0. observers:
-    called with each `Predictions`. speed: filled with times.
+    called with each `Predictions`. speed: filled with times. ranks: the processes that share the work; each gets all
+    of the results.
     """
     options = {"conf": conf, "iou": iou, "max_det": max_det, "single_class": single_class}
     found: dict[int, tuple[Tensor, Tensor]] = {}  # boxes and targets by the picture's number
     losses: Any = 0
-    for result in predictions(model, loader, criterion=criterion, dtype=dtype, speed=speed, **options):
+    pictured = max((getattr(observer, "pictured", 0) for observer in observers), default=0)
+    more = {"with_images": pictured, "criterion": criterion, "dtype": dtype, "speed": speed}
+    for result in gathered_predictions(model, loader, ranks, **more, **options):
         pairs = zip(result.boxes, result.targets, strict=True)
         found.update(zip(result.batch.indices.tolist(), pairs, strict=True))
         if result.losses is not None:

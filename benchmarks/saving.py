@@ -35,6 +35,7 @@ def epoch(run: Session, number: int, saving: bool) -> tuple[float, list[float]]:
     waited, each = now - clock, []
     for batch in run.data.train.epoch(number):
         run.count(run.gradient(batch.to(run.device)), batch)
+        run.close_batch(batch)
         if run.group_is_complete():
             run.step()
             run.losses()  # waits for the device

@@ -11,15 +11,36 @@ import torch
 from torch import Tensor
 
 from data.letterbox import Letterbox
+from data.request import Shares
 
 
 @dataclass(frozen=True)
 class Part:
-    """Of what a batch is a part: a batch of so many `pictures` with these `targets`. `last`: no other part follows."""
+    """Of what a batch is a part: of so many `pictures` with these `targets`; `number`: which part of a dealt batch."""
 
     pictures: int
     targets: Tensor
-    last: bool
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """A batch that is dealt: here are parts `first`, `first + 1`, ... of these `sizes`, one behind the other.
+
+    The whole has so many `pictures` and these `targets`, of which the first are those of the pictures here.
+    """
+
+    first: int
+    sizes: tuple[int, ...]
+    pictures: int
+    targets: Tensor
+
+    @classmethod
+    def of(cls, shares: Shares | None, targets: Tensor) -> Dealt | None:
+        """What a request's shares say, with the whole's targets; None for a batch that is not dealt."""
+        if shares is None:
+            return None
+        return cls(shares.first, shares.sizes, sum(shares.sizes) + shares.elsewhere, targets)
 
 
 @dataclass
@@ -32,6 +53,7 @@ class Batch:
         indices: (B,) int64: the pictures' numbers in the index; of a mosaic, its first tile's.
         letterbox: validation only: how each picture lies in its tensor.
         part: what this is a part of; None for a whole batch.
+        dealt: of a batch that is dealt among parts and processes: what is here, and the whole.
     """
 
     images: Tensor
@@ -39,6 +61,7 @@ class Batch:
     indices: Tensor
     letterbox: list[Letterbox] | None = None
     part: Part | None = None
+    dealt: Dealt | None = None
 
     def __len__(self) -> int:
         """Pictures."""
@@ -49,28 +72,43 @@ class Batch:
         """Pictures and targets of the batch that this is a part of."""
         return None if self.part is None else (self.part.pictures, self.part.targets)
 
-    def parts(self, size: int) -> list[Batch]:
+    @property
+    def instances(self) -> int:
+        """Boxes, of the whole where this is dealt."""
+        return len(self.targets if self.dealt is None else self.dealt.targets)
+
+    def parts(self, size: int, least: int = 0) -> list[Batch]:
         """The batch in parts of at most `size` pictures; itself where it is no larger.
 
-        A part has as many rows of targets as the batch, those of other parts as padding (place -1): choosing among
-        them would wait for the device.
+        A dealt batch comes in its own parts, each divided so; with empty ones behind them where these are fewer than
+        `least`. A part has as many rows of targets as the batch, those of
+        other parts as padding (place -1): choosing among them would wait for the device.
         """
-        if len(self) <= size:
-            return [self]
-        starts = range(0, len(self), size)
-        return [self._part(slice(at, at + size), at == starts[-1]) for at in starts]
+        if self.dealt is None:
+            if len(self) <= size:
+                return [self]
+            whole = Part(len(self), self.targets)
+            return [self._part(slice(at, at + size), whole) for at in range(0, len(self), size)]
+        found, start = [], 0
+        for number, length in enumerate(self.dealt.sizes, self.dealt.first):
+            whole, end = Part(self.dealt.pictures, self.dealt.targets, number), start + length
+            found += [self._part(slice(at, min(at + size, end)), whole) for at in range(start, end, size)]
+            start = end
+        return found + [self._part(slice(start, start), whole)] * (least - len(found))
 
-    def _part(self, cut: slice, last: bool) -> Batch:
+    def _part(self, cut: slice, whole: Part) -> Batch:
         place = self.targets[:, :1] - cut.start
         inside = (place >= 0) & (place < cut.stop - cut.start)
         targets = torch.cat((torch.where(inside, place, -1), self.targets[:, 1:]), 1)
         letterbox = None if self.letterbox is None else self.letterbox[cut]
-        return Batch(self.images[cut], targets, self.indices[cut], letterbox, Part(len(self), self.targets, last))
+        return Batch(self.images[cut], targets, self.indices[cut], letterbox, whole)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The batch with its tensors on `device`."""
         move = partial(Tensor.to, device=device, non_blocking=non_blocking)
-        return replace(self, images=move(self.images), targets=move(self.targets), indices=move(self.indices))
+        dealt = self.dealt and replace(self.dealt, targets=move(self.dealt.targets))
+        moved = {"images": move(self.images), "targets": move(self.targets), "indices": move(self.indices)}
+        return replace(self, **moved, dealt=dealt)
 
 
 def targets_of(labels: Sequence[np.ndarray]) -> Tensor:

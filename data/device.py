@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 import cv2
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from data import recipe
-from data.batch import Batch, targets_at, targets_of
-from data.geometry import arrange, layer_matrices, place, tile_labels
+from data.batch import Batch, Dealt, targets_at, targets_of
+from data.geometry import Arrangement, arrange, layer_matrices, place, tile_labels
 from data.letterbox import Letterbox, letterbox_labels, lie
 from data.pixels import Pixels
+from data.plan import Plan, cut
 from data.recipe import Recipe
 from data.render_batch import Table, render_batch
 from data.request import AHEAD, Labelled, Request, ahead
@@ -37,8 +38,19 @@ class Prepared:
     request: Request
     recipe: Recipe
     wanted: np.ndarray  # picture numbers that the device has to be sent
-    targets: Tensor
+    targets: Tensor  # of the whole, where the batch is dealt
+    here: int  # of these, how many are of the pictures drawn here; they are the first
     letterbox: list[Letterbox] | None
+
+
+@dataclass
+class Arranged:
+    """Where the pictures of a stacked plan go: their sources' shapes, `geometry`'s tiles and layers, and targets."""
+
+    shapes: np.ndarray
+    tiles: Arrangement
+    layers: np.ndarray
+    targets: Tensor
 
 
 Sent = tuple[Prepared, tuple[Tensor, ...], torch.cuda.Event | None]
@@ -76,19 +88,31 @@ class DeviceBatches:
         return self._of_plans(request) if request.plan is not None else self._of_letterboxes(request)
 
     def _of_plans(self, request: Request) -> Prepared:
-        if not len(request.indices):
+        if not request.elsewhere.stop:
             return self._of_letterboxes(request)
-        plans = request.stacked()
-        present = plans.sources >= 0
-        shapes = np.ones((*plans.sources.shape, 2), dtype=np.int64)
-        shapes[present] = self.pixels.shapes[plans.sources[present]]
+        plans, count = request.stacked(), len(request.indices)
+        elsewhere = targets_of([])
+        if request.elsewhere:
+            elsewhere = self._arranged(cut(plans, slice(count, None)), request).targets
+            elsewhere[:, 0] += count
+        if not count:
+            return replace(self._of_letterboxes(request), targets=elsewhere)
+        plans = cut(plans, slice(count))
+        made = self._arranged(plans, request)
         offsets = np.zeros(plans.sources.shape, dtype=np.int64)
+        present = plans.sources >= 0
         wanted, offsets[present] = self.pixels.locate(plans.sources[present])
         shape = request.height, request.width
+        drawn = recipe.of_plans(plans, made.tiles, made.layers, made.shapes, offsets, *shape)
+        return Prepared(request, drawn, wanted, torch.cat((made.targets, elsewhere)), len(made.targets), None)
+
+    def _arranged(self, plans: Plan, request: Request) -> Arranged:
+        present, shape = plans.sources >= 0, (request.height, request.width)
+        shapes = np.ones((*plans.sources.shape, 2), dtype=np.int64)
+        shapes[present] = self.pixels.shapes[plans.sources[present]]
         tiles, layers = arrange(plans, shapes, *shape, request.size), layer_matrices(plans, *shape)
         rows, tile = tile_labels(plans.sources, self.index.labels, place(tiles, layers), shapes, *shape)
-        targets = targets_at(tile // plans.sources[0].size, rows)
-        return Prepared(request, recipe.of_plans(plans, tiles, layers, shapes, offsets, *shape), wanted, targets, None)
+        return Arranged(shapes, tiles, layers, targets_at(tile // plans.sources[0].size, rows))
 
     def _of_letterboxes(self, request: Request) -> Prepared:
         shape = request.height, request.width
@@ -101,7 +125,8 @@ class DeviceBatches:
         ]
         origin = np.array([box.pad for box in boxes], dtype=np.int64).reshape(-1, 2)
         made = recipe.of_letterboxes(origin, shapes, offsets, *shape)
-        return Prepared(request, made, wanted, targets_of(each), boxes or None)
+        targets = targets_of(each)
+        return Prepared(request, made, wanted, targets, len(targets), boxes or None)
 
     def _send(self, job: Prepared, loaded: Callable[[], Tensor]) -> Sent:
         """Start the copies of everything the device needs of a batch."""
@@ -127,7 +152,8 @@ class DeviceBatches:
         pixels, layers, colour, offsets, indices, targets = tensors
         made = job.recipe
         images = self.render(pixels, Table(layers, colour, offsets), made.height, made.width, made.jitter)
-        return Batch(images, targets, indices, job.letterbox)
+        dealt = Dealt.of(job.request.shares, targets)
+        return Batch(images, targets[: job.here], indices, job.letterbox, dealt=dealt)
 
 
 def fused() -> Callable[..., Tensor]:

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import torch
 
-from data.batch import Batch, targets_of
+from data.batch import Batch, Dealt, targets_of
 from data.letterbox import Letterbox, letterbox, letterbox_labels
-from data.render import render
+from data.render import labels_of, render
 from data.request import AHEAD, Labelled, Request, Store, ahead
 
 Drawn = tuple[np.ndarray, Letterbox | None]
@@ -39,19 +39,20 @@ class HostBatches:
             for request in requests:
                 images = self._empty(request)
                 drawn = [self._draw(request, place, out) for place, out in enumerate(images.numpy())]
-                yield self._batch(request, images, drawn)
+                yield self._batch(request, images, drawn, self._elsewhere(request))
             return
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="render")
         try:
-            for request, images, futures in ahead((self._begin(pool, request) for request in requests), AHEAD):
-                yield self._batch(request, images, _results(futures))
+            for request, images, futures, other in ahead((self._begin(pool, request) for request in requests), AHEAD):
+                yield self._batch(request, images, _results(futures), other.result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin(self, pool: ThreadPoolExecutor, request: Request) -> tuple[Request, torch.Tensor, list[Future]]:
+    def _begin(self, pool: ThreadPoolExecutor, request: Request) -> tuple[Request, torch.Tensor, list[Future], Future]:
         images = self._empty(request)
         draw = partial(self._draw, request)
-        return request, images, [pool.submit(draw, place, out) for place, out in enumerate(images.numpy())]
+        drawn = [pool.submit(draw, place, out) for place, out in enumerate(images.numpy())]
+        return request, images, drawn, pool.submit(self._elsewhere, request)
 
     def _empty(self, request: Request) -> torch.Tensor:
         return torch.empty((len(request.indices), 3, request.height, request.width), dtype=torch.uint8)
@@ -65,10 +66,19 @@ class HostBatches:
         box = letterbox(picture, self.index.shapes[i], out)
         return letterbox_labels(self.index.labels[i], picture.shape[:2], box, *shape), box
 
-    def _batch(self, request: Request, images: torch.Tensor, drawn: list[Drawn]) -> Batch:
+    def _elsewhere(self, request: Request) -> list[np.ndarray]:
+        """The labels of the pictures that other processes draw."""
+        where = self.store.shapes, self.index.labels, request.height, request.width, request.size
+        return [labels_of(request.plan(place), *where) for place in request.elsewhere] if request.plan else []
+
+    def _batch(self, request: Request, images: torch.Tensor, drawn: list[Drawn], elsewhere: list[np.ndarray]) -> Batch:
         boxes = [box for _, box in drawn if box is not None]
-        targets = targets_of([labels for labels, _ in drawn])
-        return Batch(images, targets, torch.from_numpy(request.indices), boxes or None)
+        own = [labels for labels, _ in drawn]
+        targets = targets_of(own + elsewhere)
+        dealt = Dealt.of(request.shares, targets)
+        return Batch(
+            images, targets[: sum(map(len, own))], torch.from_numpy(request.indices), boxes or None, dealt=dealt
+        )
 
 
 def _results(futures: list[Future]) -> list[Drawn]:

@@ -98,6 +98,11 @@ def stack(plans: list[Plan]) -> Plan:
     return Plan(**{f.name: np.stack([getattr(plan, f.name) for plan in plans]) for f in fields(Plan)})
 
 
+def cut(plan: Plan, part: slice) -> Plan:
+    """Some of the plans of a stack, stacked."""
+    return Plan(**{f.name: getattr(plan, f.name)[part] for f in fields(Plan)})
+
+
 def _generator(seed: int, epoch: int, stream: int, i: int = 0) -> np.random.Generator:
     """Counter-based, so that any sample's draws are found without making the draws before it."""
     key = np.array([seed & _WORD, epoch & _WORD], dtype=np.uint64)

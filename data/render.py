@@ -69,6 +69,16 @@ def render(
     return out, tile_labels(plan.sources, labels, matrices, shapes, height, width)[0]
 
 
+def labels_of(
+    plan: Plan, shapes: np.ndarray, labels: Sequence[np.ndarray], height: int, width: int, size: int
+) -> np.ndarray:
+    """The labels (m, 5) that `render` gives, without a picture. `shapes`: (N, 2) height and width of the pictures."""
+    sides = np.ones((*plan.sources.shape, 2), dtype=np.int64)
+    present = plan.sources >= 0
+    sides[present] = shapes[plan.sources[present]]
+    return tile_labels(plan.sources, labels, tile_matrices(plan, sides, height, width, size), sides, height, width)[0]
+
+
 def warp_into(canvas: np.ndarray, picture: np.ndarray, back: np.ndarray, quad: np.ndarray) -> None:
     """Draw a picture over the pixels of the canvas whose centres it covers.
 

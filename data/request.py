@@ -34,6 +34,18 @@ class Labelled(Protocol):
 
 
 @dataclass(frozen=True)
+class Shares:
+    """How a dealt batch is shared out: here are parts `first`, `first + 1`, ... of these `sizes`, in this order.
+
+    `elsewhere`: how many pictures other processes draw; the loss needs their labels too.
+    """
+
+    first: int
+    sizes: tuple[int, ...]
+    elsewhere: int
+
+
+@dataclass(frozen=True)
 class Request:
     """A batch to be made.
 
@@ -41,8 +53,10 @@ class Request:
         indices: (B,) int64 picture numbers; of a mosaic, its first tile's.
         height, width: of the batch, pixels.
         size: to what a source's longest side is resized before the plan's own scale, pixels.
-        plan: place in the batch to its plan; None = pictures are letterboxed as they are.
+        plan: place in the batch to its plan; None = pictures are letterboxed as they are. Places from B on are those of
+            pictures drawn elsewhere.
         plans: the same for all places at once, stacked, where that is quicker.
+        shares: of a batch that is dealt.
     """
 
     indices: np.ndarray
@@ -51,10 +65,17 @@ class Request:
     size: int
     plan: Callable[[int], Plan] | None = None
     plans: Callable[[], Plan] | None = None
+    shares: Shares | None = None
+
+    @property
+    def elsewhere(self) -> range:
+        """Places of the pictures that are drawn elsewhere."""
+        here = len(self.indices)
+        return range(here, here + (self.shares.elsewhere if self.shares else 0))
 
     def stacked(self) -> Plan:
         """The plans of all places."""
-        return self.plans() if self.plans else stack([self.plan(place) for place in range(len(self.indices))])
+        return self.plans() if self.plans else stack([self.plan(place) for place in range(self.elsewhere.stop)])
 
 
 def ahead(items: Iterable[T], count: int) -> Iterator[T]:

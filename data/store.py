@@ -58,28 +58,29 @@ def _put(pixels: np.ndarray, at: int, picture: np.ndarray) -> None:
 
 
 def open_store(
-    index: Index, size: int, cache: str, device: torch.device, workers: int = 8, desc: str = ""
+    index: Index, size: int, cache: str, device: torch.device, workers: int = 8, desc: str = "", processes: int = 1
 ) -> ImageStore | Pixels:
     """The pictures of `index` at `size`, where `cache` says; who reads from it draws where it is.
 
     "device": decoded onto the device, to be drawn there. "ram", "disk", "none": an `ImageStore`, from which a GPU is
     sent what each batch needs, and a CPU draws on the host. "auto": "device" on a GPU with room for them in half of
     what is free there, else "ram" with room for them in half of the free memory, else "none". UserError as for
-    `ImageStore`, and for "device" without the memory.
+    `ImageStore`, and for "device" without the memory. `processes`: how many on this host keep as much.
     """
     if cache not in MODES:
         raise UserError(f"cache '{cache}' is unknown; {nearest(cache, MODES)}")
     on_gpu = device.type == "cuda"
     if cache == "device" or (cache == "auto" and on_gpu):
         pictures = ImageStore(index, size, "none")
-        need, free = 4 * int(pictures.shapes.astype(np.int64).prod(1).sum()), free_bytes(device)
+        sharers = math.ceil(processes / max(torch.cuda.device_count(), 1)) if on_gpu else processes
+        need, free = 4 * int(pictures.shapes.astype(np.int64).prod(1).sum()), free_bytes(device) // sharers
         sizes = f"{need / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB free"
         if need <= (SHARE if cache == "auto" else 1) * free:
             return Resident(pictures, device, workers, desc)
         if cache == "device":
             raise UserError(f"keeping {len(index)} pictures takes {sizes}; use --cache auto")
         LOGGER.info(f"{desc}: pictures are sent as they are needed: keeping them takes {sizes}")
-    store = ImageStore(index, size, cache, workers, desc)
+    store = ImageStore(index, size, cache, workers, desc, processes)
     return Staged(store, device) if on_gpu else store
 
 
@@ -94,13 +95,15 @@ class ImageStore:
     `cache`: "ram" decodes everything now and keeps it, "disk" keeps it in a file for this run and later ones, "none"
     decodes at each access, "auto" is "ram" where that takes at most half of the free memory, else "none". Kept
     pictures are read-only views. UserError for "ram" without the memory, for "disk" without the space, and for a
-    picture that was changed or removed since it was indexed.
+    picture that was changed or removed since it was indexed. `processes` on this host keep as much each.
     """
 
     resident: bool  # everything is in memory
 
-    def __init__(self, index: Index, size: int, cache: str = "auto", workers: int = 8, desc: str = "") -> None:
-        self.index, self.size = index, size
+    def __init__(
+        self, index: Index, size: int, cache: str = "auto", workers: int = 8, desc: str = "", processes: int = 1
+    ) -> None:
+        self.index, self.size, self.processes = index, size, processes
         self.shapes = np.array([fitted(int(h), int(w), size) for h, w in index.shapes], np.int32).reshape(-1, 2)
         self._offsets = np.concatenate([[0], np.cumsum(self.shapes.astype(np.int64).prod(1) * 3)])
         self.resident = cache != "disk" and self._decide(cache, f"{desc}: " if desc else "")
@@ -129,7 +132,7 @@ class ImageStore:
         return self._pixels[self._offsets[i] : self._offsets[i + 1]].reshape(*self.shape(i), 3)
 
     def _decide(self, cache: str, prefix: str) -> bool:
-        need, free = int(self._offsets[-1]), available_bytes()
+        need, free = int(self._offsets[-1]), available_bytes() // self.processes
         sizes = f"{need / 1e9:.1f} GB, {free / 1e9:.1f} GB free"
         if cache == "ram" and need > free:
             raise UserError(f"{prefix}keeping {len(self)} pictures takes {sizes}; use --cache auto")

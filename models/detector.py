@@ -52,7 +52,8 @@ class Detect(nn.Module):
         for conv, x in zip(self.m, maps, strict=True):
             logits = conv(x)
             batch, _, height, width = logits.shape
-            heads.append(logits.view(batch, -1, self.outputs, height, width).permute(0, 1, 3, 4, 2).contiguous())
+            logits = logits.view(batch, self.anchors.shape[1], self.outputs, height, width)
+            heads.append(logits.permute(0, 1, 3, 4, 2).contiguous())
         return heads
 
     def decode(self, heads: list[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ import models
 import optimizers
 import schedulers
 from data.datasets import DatasetConfig, load_dataset
+from data.dealing import deal
 from data.index import Index, build_index
 from data.loader import TrainLoader, ValLoader
 from data.plan import Augment
@@ -25,6 +26,7 @@ from training.options import Options
 from training.settle import settle
 from utils.console.wording import counted
 from utils.errors import UserError
+from utils.ranks import ALONE, Ranks
 
 LOGGER = logging.getLogger("anneal")
 
@@ -66,6 +68,7 @@ def load_data(
     stride: int = 32,
     render_sample: bool = True,
     shared: Shared | None = None,
+    ranks: Ranks = ALONE,
 ) -> Data:
     """Index both parts of the data set, decode what stays resident, and build the loaders for a device.
 
@@ -89,6 +92,7 @@ def load_data(
     names = ("object",) if run.single_cls else dataset.names
     settle(options, train_index, len(names))
     settings = {"size": run.imgsz, "cache": run.cache, "device": device, "workers": max(run.workers, 1)}
+    settings["processes"] = ranks.local_world
     train = TrainLoader(
         train_index,
         once(open_store, train_index, desc="train", **settings),
@@ -101,6 +105,7 @@ def load_data(
         multi_scale=run.multi_scale,
         rect=run.rect,
         stride=stride,
+        dealing=deal(run.parts, ranks.rank, ranks.world),
     )
     val_store = once(open_store, val_index, desc="val", **settings)
     shape = {"batch_size": run.batch_size * 2, "size": run.imgsz, "stride": stride}

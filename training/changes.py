@@ -18,6 +18,7 @@ from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
 MAY_CHANGE = {"resume", "epochs", "device", "workers", "batch_size", "data", "cache", "project", "noplots", "force"}
+MAY_CHANGE |= {"processes", "parts", "timeout"}
 NO_MATTER = {"exist_ok"}  # it is about how the folder was made
 FORCED = {"lr0", "lrf", "weight_decay"}  # may change with --force
 HYP = tuple(field.name for field in dataclasses.fields(Hyp))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from training import launches
 from utils import checkpoint
+from utils.console import log
 from utils.errors import UserError
 from utils.files import locks
 from utils.files.atomic import previous
@@ -51,6 +55,23 @@ def lock(folder: Path) -> IO:
     for torn in (folder / "weights").glob(".*.tmp"):  # what a killed process was writing
         torn.unlink()
     return handle
+
+
+@contextmanager
+def take(folder: Path, fresh: bool, writes: bool = True) -> Iterator[None]:
+    """Hold the folder inside, with the log in it; `fresh`: without what an earlier run left there.
+
+    Nothing is done for a process that does not write to it.
+    """
+    if not writes:
+        yield
+        return
+    with lock(folder):
+        if fresh:
+            clear(folder)
+        log.setup(folder / "train.log")
+        launches.mark(folder)
+        yield
 
 
 def is_locked(folder: Path) -> bool:

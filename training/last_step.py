@@ -15,9 +15,10 @@ from training.progress import Progress
 class Stepping(Protocol):
     """What a gradient changes of a run, its BatchNorm statistics apart."""
 
-    optimizer: torch.optim.Optimizer
     meter: LossMeter
     progress: Progress
+
+    def drop_gradient(self) -> None: ...
 
 
 class LastStep:
@@ -49,7 +50,7 @@ class LastStep:
     @torch.no_grad()
     def go_back(self, run: Stepping) -> None:
         """Drop the gradient, whose memory the copies may need, and put back what `keep` saw."""
-        run.optimizer.zero_grad(set_to_none=True)
+        run.drop_gradient()
         self.put_statistics_back()
         run.meter, run.progress = copy.deepcopy(self.meter), replace(self.place)
 

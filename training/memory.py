@@ -27,6 +27,7 @@ def halve_on_out_of_memory(run: Session) -> Iterator[None]:
         yield
         return
     except torch.OutOfMemoryError as error:
+        run.ranks.report(error)
         where = f"out of memory in step {run.progress.step}"
         if not run.last_step.whole:
             raise UserError(f"{where}, while the weights changed; {run.last_good()}; {REMEDY}") from error

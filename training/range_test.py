@@ -8,7 +8,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 import schedulers
@@ -17,6 +16,7 @@ from schedulers import Point, Schedule
 from schedulers.range_test import RangeTest, range_test
 from training import build
 from training.memory import halve_on_out_of_memory
+from training.meter import LossMeter
 from training.session import Session
 from utils.console.log import progress
 
@@ -64,11 +64,12 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
 
 def step_on(trial: Session, batch: Batch, scale: int) -> Tensor:
     """One step on the gradient of a batch times `scale`, in parts if need be. Returns the batch's loss terms (3,)."""
-    total = torch.zeros(3, device=trial.device)
-    for part in batch.parts(trial.at_once):
-        total += trial.gradient(part, scale) * (len(part) / len(batch))
+    trial.meter = LossMeter(trial.device)
+    for part in trial.parts_of(batch):
+        trial.count(trial.gradient(part, scale), part)
+    trial.close_batch(batch)
     trial.step()
-    return total
+    return trial.meter.sums / trial.meter.pictures
 
 
 def copy_of(run: Session) -> Session:

@@ -13,9 +13,10 @@ import optimizers
 from data.batch import Batch
 from schedulers import plot as schedule_plot
 from schedulers.range_test import plot_range_test, write_csv
-from training import phases
+from training import hints, phases
 from training.session import Session
 from utils import plots
+from utils.console import log
 from utils.console.log import progress
 from utils.device import memory_gb
 from utils.files.atomic import spared, write_atomic
@@ -148,6 +149,42 @@ class Report:
             for path in sorted(self.folder.glob("*.png")) + sorted(self.folder.glob("val_batch*.jpg")):
                 self.board.picture(path.stem, path, max(self.run.progress.epoch - 1, 0))
         self.board.close()
+
+    def hints(self, metrics: Metrics | None) -> None:
+        """What the curves say about the next run."""
+        for line in hints.of_run(self.run, self.results.rows(), metrics):
+            LOGGER.info(f"hint: {line}")
+
+
+class NoReport:
+    """What the processes leave that do not write the run's folder: nothing."""
+
+    def __init__(self, run: Session) -> None:
+        self.run = run
+
+    def __enter__(self) -> NoReport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches."""
+        return batches
+
+    def _nothing(self, *_: object) -> None:
+        pass
+
+    start = step = epoch = cycle = end = hints = _nothing
+
+
+def pass_on_warnings(run: Session) -> None:
+    """Have the first process print what only others had to warn of, with the rank."""
+    held = run.ranks.gather(log.held_warnings())
+    for rank, lines in enumerate(held if run.ranks.first else []):
+        for line in dict.fromkeys(lines):
+            if line not in log.said_warnings():
+                LOGGER.warning(f"rank {rank}: {line}")
 
 
 def scores(metrics: Metrics | None) -> dict[str, float]:

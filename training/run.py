@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import schedulers
 from models.loss import DetectionLoss
 from schedulers.range_test import RangeTest
 from training.averages import RunAverage
+from training.batch_parts import Parts
 from training.build import Data
 from training.last_step import LastStep
 from training.meter import LossMeter
@@ -21,6 +23,7 @@ from training.options import Options
 from training.progress import Progress, progress_from_state
 from utils.device import environment, grad_scaler
 from utils.ema import ModelEMA
+from utils.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Run:
     schedule: schedulers.Schedule
     accumulate: int
     range_test: RangeTest | None = None  # what --lr0 find saw
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         self.ema = ModelEMA(self.model, self.options.run.ema, self.options.run.ema_tau)
@@ -47,6 +51,8 @@ class Run:
         self.progress = Progress()
         self.steps_before = 0  # when it was taken up, before another batch size counts them anew
         self.last_step = LastStep(self.model)
+        dealing = self.data.train.dealing
+        self.parts = Parts(self.model, dealing, self.ranks) if dealing.parts > 1 else None
 
     @property
     def epochs(self) -> int:
@@ -60,8 +66,8 @@ class Run:
 
     @property
     def at_once(self) -> int:
-        """Pictures a forward pass: a batch, or as many as memory has been found to hold."""
-        return self.progress.at_once or int(self.options.run.batch_size)
+        """Pictures a forward pass: a batch, or a part of one, or as many as memory has been found to hold."""
+        return self.progress.at_once or math.ceil(self.options.run.batch_size / self.data.train.dealing.parts)
 
     @property
     def last(self) -> Path:
@@ -126,6 +132,7 @@ class Run:
         self.ema.updates = state["ema_updates"]
         self.average.load_state_dict(state, state["step"], self.model)
         own = [(group["initial_lr"], group["weight_decay"]) for group in self.optimizer.param_groups]
+        _ = [float(group["initial_lr"]) for group in state["optimizer"]["param_groups"]]  # a file without is damaged
         self.optimizer.load_state_dict(state["optimizer"])
         for group, (rate, decay) in zip(self.optimizer.param_groups, own, strict=True):
             group |= {"initial_lr": rate, "weight_decay": decay}  # of the batch and options, which may have changed

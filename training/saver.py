@@ -20,11 +20,13 @@ Write = Callable[[], None]
 class Saver:
     """Writes a run's checkpoints, in order, by one thread. It knows files and states, and nothing of training.
 
-    errors: the files that could not be written since they last could, with the reason. before_save: what to write
-    first at each save. retry_at_save: what the disk refused, to be written once at a later save.
+    writes: whether this process writes the run's files at all. errors: the files that could not be written since they
+    last could, with the reason. before_save: what to write first at each save. retry_at_save: what the disk refused,
+    to be written once at a later save.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, writes: bool = True) -> None:
+        self.writes = writes
         self.errors: dict[Path, str] = {}
         self.before_save: dict[Path, Write] = {}
         self.retry_at_save: dict[Path, Write] = {}
@@ -37,6 +39,8 @@ class Saver:
 
         A disk that refuses is reported, and tried again at the next save; training continues.
         """
+        if not self.writes:
+            return
         copies = {path: self.snapshots.take(state) for path, state in files.items()}
         if copies:
             self.writer.submit(partial(self._write, copies, generations))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ class Session(Run):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.saver = Saver()
+        self.saver = Saver(writes=self.ranks.first)
 
     def begin_epoch(self) -> None:
         """Put the network into training as it is in the epoch that begins, or is gone on with."""
@@ -39,13 +41,17 @@ class Session(Run):
     def gradient(self, batch: Batch, weight: float = 1.0) -> Tensor:
         """Forward, loss and backward of a batch, or a part of one: adds `weight` times its gradient, returns its loss
         terms (3,). Raises torch.OutOfMemoryError, whichever library found no memory."""
-        with MemoryErrors():
-            loss, terms = self.criterion(self.forward(batch), batch.targets, batch.whole)
+        apart = contextlib.nullcontext() if self.parts is None else self.parts.passing(batch)
+        with MemoryErrors(), apart:
+            heads = self.forward(batch)
+            loss, terms = self.criterion(heads, batch.targets, batch.whole) if len(batch) else nothing(heads)
             self.scaler.scale(loss if weight == 1 else loss * weight).backward()
         return terms
 
     def step(self) -> None:
         """One optimizer step on the accumulated gradient, at the rate the schedule has for it; then the EMA."""
+        if self.parts is not None:
+            self.parts.put_together(self.meter, self.progress.step)
         self.last_step.forget()
         self.schedule.apply(self.progress.step)
         if self.options.run.clip_grad > 0:
@@ -60,11 +66,33 @@ class Session(Run):
         self.average.take(self.progress.step, self.model)
         self.last_step.keep(self)
 
+    def parts_of(self, batch: Batch) -> list[Batch]:
+        """The batch in parts that pass at once; with --sync-bn as many, empty ones too, in every process."""
+        most = 0
+        if self.options.run.sync_bn and batch.dealt is not None:
+            most = math.ceil(math.ceil(batch.dealt.pictures / self.ranks.world) / self.at_once)
+        return batch.parts(self.at_once, most)
+
     def count(self, terms: Tensor, batch: Batch) -> None:
         """Add the loss terms (3,) of a batch, or a part of one, to the epoch's; the device is not waited for."""
-        last = batch.part is None or batch.part.last
-        self.meter.add(terms, len(batch), len(batch.targets) * last, self.progress.step)
-        self.progress.batch += last
+        if self.parts is not None:
+            self.parts.count(terms, batch)
+        else:
+            self.meter.add(terms, len(batch), 0, self.progress.step)
+
+    def close_batch(self, batch: Batch) -> None:
+        """All parts of the batch are done."""
+        if self.parts is not None:
+            self.parts.close(batch, self.at_once)
+        else:
+            self.meter.instances += batch.instances
+        self.progress.batch += 1
+
+    def drop_gradient(self) -> None:
+        """Forget what has been added up for the next step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.parts is not None:
+            self.parts.drop()
 
     def group_is_complete(self) -> bool:
         """Whether the batches since the last step make a step: `accumulate` of them, or the epoch's tail."""
@@ -106,12 +134,13 @@ class Session(Run):
         return every > 0 and self.progress.step % every == 0
 
     def handle_stop_request(self, stop_request: StopRequest, save: bool = False) -> None:
-        """Save where that is due or asked for; where a stop is asked for, save and raise Interrupted."""
-        if save or stop_request.save or stop_request.stop:
+        """Save where that is due or any process is asked to; where one is asked to stop, raise Interrupted too."""
+        stop, save = self.ranks.agree(stop_request.stop or 0, save or stop_request.save)
+        if save or stop:
             stop_request.save = False
             self.save()
-        if stop_request.stop:
-            raise Interrupted(stop_request.stop)
+        if stop:
+            raise Interrupted(stop)
 
     def losses(self) -> list[float]:
         """The epoch's mean box, obj and cls terms so far. Raises NonFiniteLoss with what to go back to."""
@@ -142,3 +171,9 @@ class Session(Run):
         """Write checkpoints of the run as it is now, if all is finite: copied at once, written meanwhile."""
         self.check()
         self.saver.save(files, generations=self.last)
+
+
+def nothing(heads: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The loss of no picture, with its gradient of 0, and its terms."""
+    loss = torch.stack([head.sum() for head in heads]).sum() * 0
+    return loss, loss.detach().new_zeros(3)

@@ -13,10 +13,12 @@ import torch
 import schedulers
 from data.shared import Shared
 from models.layout import largest_stride
-from training import build, changes, folder, graphs, network, trunk
+from models.sync_batchnorm import synchronise
+from training import build, changes, folder, graphs, launch, network, trunk
 from training.accelerate import compile_model
 from training.batch_size import with_found_batch
 from training.best import check_best
+from training.launch import device_of
 from training.options import Options, check_bounds, import_plugins
 from training.progress import progress_from_state
 from training.range_test import find_rate, peak_of
@@ -25,26 +27,28 @@ from utils import checkpoint
 from utils.console.wording import counted
 from utils.device import DTYPES, dtype_name, environment, only_deterministic, select_device, select_dtype
 from utils.errors import UserError
+from utils.ranks import ALONE, Ranks
 
 LOGGER = logging.getLogger("anneal")
 MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, RuntimeError, StopIteration)
 
 
-def new(options: Options, shared: Shared | None = None) -> Session:
+def new(options: Options, shared: Shared | None = None, ranks: Ranks = ALONE) -> Session:
     """Build a new run. Its folder is made last, when nothing the user gave can fail any more."""
-    session = prepare(options, shared)
-    session.folder = folder.create(options.run.project, options.run.name, options.run.exist_ok)
+    session = prepare(options, shared, ranks)
+    run = options.run
+    session.folder = ranks.share(lambda: folder.create(run.project, run.name, run.exist_ok))
     return session
 
 
-def prepare(options: Options, shared: Shared | None = None) -> Session:
+def prepare(options: Options, shared: Shared | None = None, ranks: Ranks = ALONE) -> Session:
     """A new run without a folder; `shared` holds the data that earlier runs of this process read."""
     build.check(options)
-    device = select_device(options.run.device)
+    device = select_device(device_of(options.run, ranks.local_rank))
     dtype = select_dtype(options.run.dtype, device)
     find = options.hyp.lr0 == "find"
     options.hyp.lr0 = None if find else options.hyp.lr0
-    session = assemble(options, device, dtype, shared=shared)
+    session = assemble(options, device, dtype, shared=shared, ranks=ranks)
     for line in options.decided:
         LOGGER.info(line)
     return accelerate(with_found_rate(session) if find else session)
@@ -56,9 +60,12 @@ def assemble(
     dtype: torch.dtype,
     layout: dict[str, Any] | None = None,
     shared: Shared | None = None,
+    ranks: Ranks = ALONE,
 ) -> Session:
     """Data, model, loss, optimizer and schedule of the options, as a session without a folder."""
     run = options.run
+    launch.settle_parts(run, ranks)
+    ranks.use(device)
     if run.deterministic:
         only_deterministic()
     auto = run.batch_size == "auto"
@@ -67,13 +74,16 @@ def assemble(
     weights = None if resumed else network.starting_weights(options)
     layout = layout if resumed else network.choose(options, weights)
     stride = largest_stride(layout)
-    data = build.load_data(options, device, stride=stride, render_sample=not resumed, shared=shared)
+    data = build.load_data(options, device, stride=stride, render_sample=not resumed, shared=shared, ranks=ranks)
     model = network.build_model(options, data.names, data.train_index, device, layout, weights, resumed)
+    if run.sync_bn and ranks.world > 1:
+        synchronise(model, ranks)
     accumulate = build.accumulation(options)
     optimizer = build.build_optimizer(options, model, accumulate)
     schedule = build.build_schedule(options, optimizer, data, accumulate)
     criterion = build.build_criterion(options, model)
-    session = Session(options, Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate)
+    made = Path(), data, device, dtype, model, criterion, optimizer, schedule, accumulate
+    session = Session(options, *made, ranks=ranks)
     session = with_found_batch(session) if auto else session
     build.check_batches(options, data)
     return session
@@ -104,15 +114,15 @@ def with_found_rate(session: Session) -> Session:
     return dataclasses.replace(session, optimizer=optimizer, schedule=schedule, range_test=result)
 
 
-def resume(asked: Options, shared: Shared | None = None) -> Session:
+def resume(asked: Options, shared: Shared | None = None, ranks: Ranks = ALONE) -> Session:
     """Take up a run from its last.pt. What may change is taken from `asked`; anything else that differs is refused."""
-    path = folder.find_checkpoint(asked.run.resume, asked.run.project)
-    state = checkpoint.load(path)
+    path = ranks.share(lambda: folder.find_checkpoint(asked.run.resume, asked.run.project))
+    state = ranks.share(lambda: checkpoint.load(path))
     if state.get("kind") != "run":
         raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
     try:
         _check_complete(state, path)
-        return _resume_from(path, state, asked, shared)
+        return _resume_from(path, state, asked, shared, ranks)
     except (UserError, torch.OutOfMemoryError):
         raise
     except MALFORMED as error:
@@ -133,14 +143,17 @@ def _check_complete(state: dict[str, Any], path: Path) -> None:
         raise _incomplete(path, str(error)) from error
 
 
-def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None) -> Session:
+def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shared | None, ranks: Ranks) -> Session:
     where = folder.run_of(path)
     import_plugins(state["plugins"])
     options = Options.from_dict(state["options"], str(path))
     old = asdict(options.run)
     changes.apply(asked, options, state["layout"], where, f"epoch {state['epoch'] + 1}, step {state['step']}")
     _check_unfinished(path, state, options, asked)
-    session = assemble(options, *_machine(state, asked), layout=state["layout"], shared=shared)
+    if launch.is_dealt_anew(asked, ranks):
+        options.run.parts = ranks.world
+    machine = _machine(state, asked, ranks)
+    session = assemble(options, *machine, layout=state["layout"], shared=shared, ranks=ranks)
     session.folder = where
     _check_data(path, state, session, asked)
     session.restore(state)
@@ -157,10 +170,13 @@ def _resume_from(path: Path, state: dict[str, Any], asked: Options, shared: Shar
     return accelerate(session)
 
 
-def _machine(state: dict[str, Any], asked: Options) -> tuple[torch.device, torch.dtype]:
+def _machine(state: dict[str, Any], asked: Options, ranks: Ranks) -> tuple[torch.device, torch.dtype]:
     """The device and number format the run had, unless another device is asked for."""
     before = state["environment"]
-    device = select_device(asked.run.device if "device" in asked.given else before["device"])
+    own = device_of(asked.run, ranks.local_rank)
+    if "device" not in asked.given and (ranks.world == 1 or before["device"] == "cpu"):
+        own = before["device"]
+    device = select_device(own)
     dtype = DTYPES[dtype_name(getattr(torch, before["dtype"]))]
     if device.type != torch.device(before["device"]).type:
         dtype = select_dtype("auto", device)
@@ -225,6 +241,11 @@ def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
         LOGGER.warning(f"--cache {caches[0]} becomes {caches[1]}: drawn by another renderer, pictures differ a little")
     if run.freeze and "freeze_epochs" not in state["options"]["run"]:
         LOGGER.warning("frozen layers keep BatchNorm's statistics from here on, which an earlier version moved")
+    parts = max(state["options"]["run"].get("parts", 1), 1)
+    if run.parts != parts:
+        LOGGER.warning(
+            f"a batch in {counted(parts, 'part')} becomes one in {run.parts}: BatchNorm sees others together"
+        )
     if run.epochs != epochs:
         old = schedulers.from_facts(state["schedule"], session.optimizer)
         step = min(state["step"], old.policy.total_steps - 1)

@@ -24,7 +24,7 @@ def is_trunk_end(run: Session) -> bool:
 
 def keep_trunk(run: Session) -> None:
     """Write stable.pt: everything the run is, as in last.pt, and the weights of the best epoch so far."""
-    best = best_weights(run)  # which a better epoch of the decay will replace in best.pt
+    best = best_weights(run) if run.saver.writes else None  # which a better epoch of the decay will replace in best.pt
     run.write({run.folder / "weights" / "stable.pt": run.state() | {"trunk_best": best}})
     LOGGER.info(f"the rate decays from step {run.progress.step} on; weights/stable.pt is from before that")
 

@@ -13,7 +13,7 @@ from data.batch import Batch
 from training import layers
 from training.averages import estimate_statistics
 from training.best import best_weights
-from training.report import Report
+from training.report import NoReport, Report
 from training.session import Session
 from utils.console.signals import StopRequest
 from utils.console.wording import counted
@@ -37,6 +37,7 @@ def validate(run: Session, stop_request: StopRequest) -> Metrics | None:
         criterion=run.criterion,
         dtype=run.dtype,
         observers=[lambda _: run.handle_stop_request(stop_request)],
+        ranks=run.ranks,
     )
 
 
@@ -59,12 +60,12 @@ def take_evaluation_weights(run: Session, stop_request: StopRequest) -> None:
 
 def pictures(run: Session, epoch: int, stop_request: StopRequest) -> Iterator[Batch]:
     """An epoch's batches as a forward pass takes them, for statistics; a stop is heard between them."""
-    for batch in run.data.train.epoch(epoch):
+    for batch in run.data.train.undealt().epoch(epoch):
         yield from batch.parts(run.at_once)
         run.handle_stop_request(stop_request)
 
 
-def close_cycle(run: Session, report: Report) -> None:
+def close_cycle(run: Session, report: Report | NoReport) -> None:
     """At the bottom of a learning-rate cycle: keep the EMA weights as cycle{k}.pt and validate them.
 
     Such snapshots are worth an ensemble: Snapshot Ensembles, arXiv 1704.00109. The cycle is counted once and has its
@@ -75,25 +76,27 @@ def close_cycle(run: Session, report: Report) -> None:
     number = run.progress.cycles
     run.write({run.folder / "weights" / f"cycle{number}.pt": run.weights()})
     try:
-        metrics = val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype)
-    except torch.OutOfMemoryError:
+        metrics = val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype, ranks=run.ranks)
+    except torch.OutOfMemoryError as error:
+        run.ranks.report(error)
         LOGGER.warning(f"cycle {number}: out of memory in its validation; cycles.csv has no figures for it")
         metrics = None
     report.cycle(number, metrics)
 
 
-def finish(run: Session, report: Report, stop_request: StopRequest) -> Metrics | None:
+def finish(run: Session, report: Report | NoReport, stop_request: StopRequest) -> Metrics | None:
     """Validate the best weights there are once more, with every picture, and mark the run as finished."""
     model = run.ema.model
-    best = best_weights(run)
+    best = run.ranks.share(lambda: best_weights(run))
     if best is not None:
         model = copy.deepcopy(model)
         model.load_state_dict(best["ema"])
     matrix = ConfusionMatrix(run.data.classes)
     observers = [matrix, lambda _: run.handle_stop_request(stop_request)]
-    if not run.options.run.noplots:
+    if run.ranks.first and not run.options.run.noplots:
         observers.append(Pictures(run.folder, run.data.names))
-    metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, observers=observers)
+    common = {"criterion": run.criterion, "dtype": run.dtype, "ranks": run.ranks}
+    metrics = val.evaluate(model, run.data.val, observers=observers, **common)
     report.end(metrics, matrix)
     which, best_epoch = run.progress.epoch if best is None else best["epoch"], run.progress.best_epoch
     others = "" if which == best_epoch else f", whose weights were not kept: the figures are of epoch {which}'s"
@@ -118,7 +121,7 @@ def finish_average(run: Session, stop_request: StopRequest) -> None:
 
     frozen = layers.frozen_norms(run.model, run.options.run, run.progress.epoch - 1)
     seen = estimate_statistics(model, pictures(run, run.epochs, stop_request), run.device, run.dtype, kept=frozen)
-    metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype)
+    metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, ranks=run.ranks)
     path = run.folder / "weights" / "average.pt"
     run.write({path: run.weights() | {"averaged": run.average.count, "ema": model.state_dict()}})
     LOGGER.info(

@@ -41,6 +41,8 @@ class TextLabels:
 class Pictures:
     """Draws the first batches, labels and detections over `conf`: val_batch0_labels.jpg, val_batch0_pred.jpg, ..."""
 
+    pictured = PICTURED_BATCHES  # whose images it needs
+
     def __init__(self, folder: Path, names: Sequence[str], conf: float = 0.25) -> None:
         self.folder, self.names, self.conf, self.seen = folder, names, conf, 0
 

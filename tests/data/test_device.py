@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.dealing import deal
 from data.device import DeviceBatches, OrEager, _Inline
 from data.loader import TrainLoader, ValLoader
 from data.pixels import Pixels, Resident, Staged
@@ -67,15 +68,28 @@ def test_an_epoch_goes_on_from_any_batch():
     assert not torch.equal(next(loader.epoch(2)).targets, whole[0].targets)
 
 
+def assert_whole_is_known(part: list, single: list) -> None:
+    """Each dealt batch knows the labels of all its pictures, whoever draws them."""
+    for mine, whole in zip(part, single, strict=True):
+        assert mine.dealt.pictures == len(whole)
+        assert mine.instances == whole.instances
+        assert torch.equal(mine.dealt.targets[: len(mine.targets)], mine.targets)
+        rows = [sorted(targets[:, 1:].tolist()) for targets in (mine.dealt.targets, whole.targets)]
+        assert rows[0] == rows[1]
+        assert mine.dealt.targets[:, 0].unique().numel() == whole.targets[:, 0].unique().numel()
+
+
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 def test_ranks_share_what_one_process_sees(options):
     single = list(train(resident(), batch_size=6, **options).epoch(4))
     for r in range(3):
-        part = list(train(Staged(STORE, torch.device("cpu")), batch_size=2, rank=r, world=3, **options).epoch(4))
+        part = list(train(Staged(STORE, torch.device("cpu")), batch_size=6, dealing=deal(3, r, 3), **options).epoch(4))
         assert all(torch.equal(p.images, s.images[r::3]) for p, s in zip(part, single, strict=True))
-    last = list(train(resident(), batch_size=11, rank=1, world=2).epoch(0))[-1]
+        assert_whole_is_known(part, single)
+    last = list(train(resident(), batch_size=22, dealing=deal(2, 1, 2)).epoch(0))[-1]
     assert last.images.shape == (0, 3, 64, 64)
     assert last.targets.shape == (0, 6)
+    assert last.instances > 0
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.batch import Batch
+from data.dealing import deal
 from data.index import build_index
 from data.letterbox import undo
 from data.loader import TrainLoader, ValLoader
@@ -105,10 +106,29 @@ def test_the_batch_size_does_not_change_a_picture():
     assert torch.equal(pictures(40), one)
 
 
+@pytest.mark.parametrize("pictures", range(12))
+@pytest.mark.parametrize("parts", range(1, 6))
+def test_every_place_is_dealt_once(parts: int, pictures: int) -> None:
+    places = range(7, 7 + pictures)
+    for world in range(1, parts + 1):
+        dealings = [deal(parts, rank, world) for rank in range(world)]
+        shares = [share for dealing in dealings for share in dealing.own(places)]
+        assert [list(share) for share in shares] == [list(places[part::parts]) for part in range(parts)]
+        for dealing in dealings:
+            here = [place for share in dealing.own(places) + dealing.others(places) for place in share]
+            assert sorted(here) == list(places)
+            assert len(dealing.mine) - parts // world in (0, 1)
+
+
 @pytest.mark.parametrize("options", [{}, {"multi_scale": True}, {"rect": True}], ids=["square", "scales", "rectangles"])
 def test_ranks_share_what_one_process_sees(options):
     single = list(train(batch_size=6, **options).epoch(4))
-    ranks = [list(train(batch_size=2, rank=r, world=3, **options).epoch(4)) for r in range(3)]
+    ranks = [list(train(batch_size=6, dealing=deal(3, r, 3), **options).epoch(4)) for r in range(3)]
+    for part in ranks:
+        for mine, whole in zip(part, single, strict=True):
+            rows = [sorted(targets[:, 1:].tolist()) for targets in (mine.dealt.targets, whole.targets)]
+            assert rows[0] == rows[1]
+            assert (mine.dealt.pictures, mine.instances) == (len(whole), whole.instances)
     assert {len(batches) for batches in ranks} == {len(single)}
     for number, whole in enumerate(single):
         for r in range(3):
@@ -118,7 +138,7 @@ def test_ranks_share_what_one_process_sees(options):
 
 
 def test_a_rank_without_pictures_left_gets_an_empty_batch():
-    last = list(train(batch_size=11, rank=1, world=2).epoch(0))[-1]
+    last = list(train(batch_size=22, dealing=deal(2, 1, 2)).epoch(0))[-1]
     assert last.images.shape == (0, 3, 64, 64)
     assert last.targets.shape == (0, 6)
 

@@ -40,6 +40,7 @@ def epoch_of(run: Session):
         loss, terms = run.criterion(run.forward(batch), batch.targets)
         run.scaler.scale(loss).backward()
         run.count(terms, batch)
+        run.close_batch(batch)
         group.append(batch)
         if run.group_is_complete():
             yield group

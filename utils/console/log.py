@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -26,9 +27,15 @@ def one_line(text: str) -> str:
 
 
 class _BarSafe(logging.Handler):
-    """Writes whole lines around a running progress bar instead of through it."""
+    """Writes whole lines around a running progress bar instead of through it. `warned`: the warnings among them."""
+
+    def __init__(self, warned: set[str]) -> None:
+        super().__init__()
+        self.warned = warned
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self.warned.add(record.getMessage())
         tqdm.write(self.format(record), file=sys.stdout)
         sys.stdout.flush()
 
@@ -42,6 +49,21 @@ class _Early(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+
+
+class _OfAnotherRank(logging.Handler):
+    """Keeps the warnings of a process that does not write the log, for the one that does; prints what ends it."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(logging.WARNING)
+        self.rank = rank
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            print(f"rank {self.rank}: {self.format(record)}", flush=True)
+        else:
+            self.lines.append(record.getMessage())
 
 
 class _Kept(logging.FileHandler):
@@ -66,12 +88,13 @@ def setup(file: Path | None = None) -> logging.Logger:
     Calling it again replaces the handlers.
     """
     said = [line for handler in LOGGER.handlers if isinstance(handler, _Early) for line in handler.lines]
+    warned = said_warnings() if file is not None else set()
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
         handler.close()
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-    handlers: list[logging.Handler] = [_BarSafe(), _Early()]
+    handlers: list[logging.Handler] = [_BarSafe(warned), _Early()]
     if file is not None:
         with open(file, "a", encoding="utf-8") as kept:
             kept.writelines(f"{line}\n" for line in said)
@@ -82,7 +105,31 @@ def setup(file: Path | None = None) -> logging.Logger:
     return LOGGER
 
 
+def of_another_rank(rank: int) -> None:
+    """From now on nothing is printed but what ends this process; `held_warnings` has the rest."""
+    for handler in list(LOGGER.handlers):
+        LOGGER.removeHandler(handler)
+    handler = _OfAnotherRank(rank)
+    handler.setFormatter(_Level("%(message)s"))
+    LOGGER.addHandler(handler)
+
+
+def said_warnings() -> set[str]:
+    """The warnings that this process has printed."""
+    return set().union(*(handler.warned for handler in LOGGER.handlers if isinstance(handler, _BarSafe)))
+
+
+def held_warnings() -> list[str]:
+    """The warnings of a process that does not write the log, since the last call."""
+    found: list[str] = []
+    for handler in LOGGER.handlers:
+        if isinstance(handler, _OfAnotherRank):
+            found, handler.lines = handler.lines, []
+    return found
+
+
 def progress(iterable: Iterable | None = None, *, desc: str = "", total: int | None = None, **options: Any) -> tqdm:
-    """A tqdm bar on stderr with an ETA; disabled where stderr is not a terminal."""
+    """A tqdm bar on stderr with an ETA; disabled where stderr is not a terminal, and in all ranks but the first."""
     options.setdefault("dynamic_ncols", True)
-    return tqdm(iterable, desc=desc, total=total, disable=not sys.stderr.isatty(), file=sys.stderr, **options)
+    hidden = not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0"
+    return tqdm(iterable, desc=desc, total=total, disable=hidden, file=sys.stderr, **options)

@@ -36,10 +36,12 @@ class Interrupted(Exception):
 class StopRequest:
     """SIGTERM and SIGINT set `stop` (a second one ends the process at once), SIGUSR1 sets `save`.
 
-    A context manager: the handlers found at the entry are put back at the exit.
+    A context manager: the handlers found at the entry are put back at the exit. `launched`: this process has a
+    launcher, which passes on what it got, so that a second signal may be the first once more: it changes nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, launched: bool = False) -> None:
+        self.launched = launched
         self.stop: int | None = None
         self.save = False
         self._before: dict[int, object] = {}
@@ -58,8 +60,9 @@ class StopRequest:
             self.save = True
         elif self.stop is None:
             self.stop = number
-            os.write(2, b"\nstopping after this step; once more stops at once\n")  # logging is not for handlers
-        else:
+            if not self.launched:
+                os.write(2, b"\nstopping after this step; once more stops at once\n")  # logging is not for handlers
+        elif not self.launched:
             os._exit(128 + number)
 
 
