@@ -132,3 +132,9 @@ def test_flags_beat_auto_and_a_resume_keeps_what_the_run_had(runs) -> None:
     assert {"hyp: auto", "optim: adamw", "nbs: 16"} <= set(opt.splitlines())
     assert runs.resume(runs.run(), "--epochs 2 --hyp auto") == 0
     assert (runs.run() / "hyp.yaml").read_text() == text
+
+
+def test_a_batch_that_is_found_is_settled_for(runs) -> None:
+    assert runs("--lr-policy sgdr", hyp=None, nbs=None, epochs=1, batch_size="auto") == 0  # 16 on a CPU, 11 pictures
+    opt = (runs.run() / "opt.yaml").read_text()
+    assert {"batch_size: 11", "nbs: 16", "optim: adamw"} <= set(opt.splitlines())
