@@ -23,9 +23,9 @@ MOST_RATE = 3.0  # times the optimizer's own
 RAMPED = 1.5  # times as high is the peak of a policy that ramps up to it and down again
 PRETRAINED = 0.25  # of the rate, where the run starts from weights
 WARMUP_EPOCHS, WARMUP_SHARE = 3.0, 0.1
-SGDR_CYCLES, SGDR_EPOCHS, SGDR_STEPS = 3, 20.0, 100  # at most, and what the first cycle has at least
+SGDR_CYCLES, SGDR_EPOCHS, SGDR_STEPS = 3, 10.0, 100  # at most, and what the first cycle has at least
 SGDR_T_MULT = 2.0
-CLR_CYCLES, CLR_EPOCHS, CLR_BASE = 3, 12.0, 0.01
+CLR_CYCLES, CLR_EPOCHS, CLR_BASE = 3, 30.0, 0.01
 OF_SHORT_RUN = ("adamw", "onecycle")  # optimizer and policy, where none is named
 OF_LONG_RUN = ("sgd", "linear")
 
@@ -87,8 +87,8 @@ def warmup_epochs(epochs: int) -> float:
 
 
 def sgdr_cycles(epochs: int, total: int) -> int:
-    """Cycles, each twice as long as the one before: as many, up to three, as leave the first twenty epochs and a
-    hundred steps. One of them is a plain cosine: after a restart a run from scratch takes ten epochs to come back."""
+    """Cycles, each twice as long as the one before: as many, up to three, as leave the first ten epochs and a hundred
+    steps. One of them is a plain cosine."""
     for cycles in range(SGDR_CYCLES, 1, -1):
         first = 1 / sum(SGDR_T_MULT**i for i in range(cycles))  # of the run
         if first * epochs >= SGDR_EPOCHS and first * total >= SGDR_STEPS:
