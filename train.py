@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int
             resume = asked.run.resume
             run = start.resume(asked, shared, ranks) if resume else start.new(asked, shared, ranks)
             with (
-                folder.take(run.folder, not resume, ranks.first),
+                folder.take(run.folder, not resume, ranks),
                 StopRequest(ranks.world > 1) as stop,
                 run.saver.writer,
             ):

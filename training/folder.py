@@ -16,6 +16,7 @@ from utils.errors import UserError
 from utils.files import locks
 from utils.files.atomic import previous
 from utils.files.folders import numbered
+from utils.ranks import ALONE, Ranks
 
 LOGGER = logging.getLogger("anneal")
 LOOKING = 1.0  # seconds: who only looks whether a folder is held, holds it for a moment
@@ -58,19 +59,19 @@ def lock(folder: Path) -> IO:
 
 
 @contextmanager
-def take(folder: Path, fresh: bool, writes: bool = True) -> Iterator[None]:
+def take(folder: Path, fresh: bool, ranks: Ranks = ALONE) -> Iterator[None]:
     """Hold the folder inside, with the log in it; `fresh`: without what an earlier run left there.
 
     Nothing is done for a process that does not write to it.
     """
-    if not writes:
+    if not ranks.first:
         yield
         return
     with lock(folder):
         if fresh:
             clear(folder)
         log.setup(folder / "train.log")
-        launches.mark(folder)
+        launches.mark(folder, ranks.launchers)
         yield
 
 

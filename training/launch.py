@@ -69,13 +69,15 @@ def launch(count: int, argv: Sequence[str] | None) -> int:
 def ranks_of(asked: Options) -> Iterator[Ranks]:
     """The processes that train together, met and left. What ends one of them is told to the others.
 
-    Where the launcher has started them again, `asked` becomes a resume of the run that they trained.
+    Where a launcher has started them again, `asked` becomes a resume of the run that they trained, in all of them: a
+    host that came anew may have another command line.
     """
     ranks = join(asked.run.timeout)
     if not ranks.first:
         log.of_another_rank(ranks.rank)
     try:
-        if launches.is_restart():
+        if started():
+            ranks.launchers = ranks.gather(launches.launcher())
             _take_up(asked, ranks)
         yield ranks
     except BaseException as error:
@@ -86,16 +88,30 @@ def ranks_of(asked: Options) -> Iterator[Ranks]:
 
 
 def _take_up(asked: Options, ranks: Ranks) -> None:
-    found = ranks.share(lambda: launches.find(Path(asked.run.project)))
+    found = ranks.share(lambda: _trained_before(asked.run, ranks))
     if found is None:
         return
     last = found / "weights" / "last.pt"
     if ranks.share(lambda: last.is_file() or previous(last).is_file()):
-        if ranks.share(lambda: checkpoint.facts(last)["finished"]):
+        if ranks.share(lambda: _is_done(last, asked)):
             raise SystemExit(0)
-        asked.run.resume, asked.given = str(last), set()
+        if not all(ranks.gather(bool(asked.run.resume))):  # what a resume changes may not be saved yet
+            asked.given &= {"parts"}
+        asked.run.resume = str(last)
     else:  # it had nothing to go on from yet
         asked.run.project, asked.run.name, asked.run.exist_ok = str(found.parent), found.name, True
+
+
+def _trained_before(run: RunOptions, ranks: Ranks) -> Path | None:
+    folders = [path.parent for path in Path(run.project).glob(f"*/{launches.MARK}")]
+    resumed = Path(run.resume)  # the run's folder, or a file in its weights/
+    return launches.find([*folders, resumed, resumed.parent.parent], ranks.launchers)
+
+
+def _is_done(last: Path, asked: Options) -> bool:
+    facts = checkpoint.facts(last)
+    is_extended = "epochs" in asked.given and asked.run.epochs > facts["options"]["run"]["epochs"]
+    return facts["finished"] and not is_extended
 
 
 def settle_parts(run: RunOptions, ranks: Ranks) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from utils.errors import UserError
+from utils.meeting import meet
 
 T = TypeVar("T")
 SETTING_UP = datetime.timedelta(days=1)  # one host may index and decode pictures while the others wait
@@ -54,6 +55,7 @@ class Ranks:
     Attributes:
         device: where tensors are exchanged; the CPU where GPUs cannot talk to one another.
         timeout: seconds after which a process that does not answer is given up, once training has begun.
+        launchers: of all processes, see `training.launches`.
     """
 
     rank: int = 0
@@ -62,6 +64,7 @@ class Ranks:
     local_world: int = 1
     timeout: float = 120.0
     device: torch.device = torch.device("cpu")
+    launchers: Sequence[str] = ()
     tells: bool = True  # whether it is this process that says what ended it
     store: Any = None
     control: Any = None  # the group of small messages, over the network whatever trains
@@ -228,6 +231,7 @@ def join(timeout: float) -> Ranks:
         _stay_on_this_host()
     try:
         store, rank, world = next(iter(rendezvous("env://", timeout=SETTING_UP)))
+        store = meet(store, rank, world)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=SETTING_UP)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
