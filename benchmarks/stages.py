@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 
 from data.batch import Batch
+from data.dealing import ALL
 from training.report import READ_EVERY
 from training.session import Session
 from utils.device import synchronize
@@ -47,6 +48,8 @@ class Watch:
 
 class OneBatch:
     """A loader that gives one batch, already on the device, as often as the real one gives batches."""
+
+    dealing = ALL
 
     def __init__(self, batch: Batch, batches: int, batch_size: int) -> None:
         self.batch, self.batches, self.batch_size = batch, batches, batch_size

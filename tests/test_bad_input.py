@@ -84,7 +84,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--freeze 25", ["nothing is left to train"]),
         ("--device cuda:63", ["--device cuda:63", "use --device auto or cpu"]),
         ("--device gpu", ["--device gpu: unknown; use auto, cpu, mps or cuda:N"]),
-        ("--device 0,1", ["one process trains on one device"]),
+        ("--device 98,99", ["--device 98", "use --device auto or cpu"]),
         ("--device cpu --dtype fp16", ["--dtype fp16 needs a GPU"]),
         ("--cfg yolov5z", ["--cfg yolov5z: not a file", "did you mean 'yolov5x'?"]),
         ("--weights none.pt", ["none.pt"]),

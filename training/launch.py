@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -23,11 +24,13 @@ from training.run_options import RunOptions
 from utils import checkpoint
 from utils.console import log
 from utils.console.signals import Interrupted
+from utils.device import select_device
 from utils.errors import UserError
 from utils.files.atomic import previous
 from utils.ranks import Ranks, join, started
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # to the processes, by torch's launcher
 DEVICES = re.compile(r"(?:cuda:)?\d+(?:,\d+)+")
 
 
@@ -35,7 +38,10 @@ def processes(run: RunOptions) -> int:
     """How many processes the options ask this one to start; 0 where it trains itself."""
     if started():
         return 0
-    listed = run.device.count(",") + 1 if DEVICES.fullmatch(run.device) else 0
+    gpus = run.device.removeprefix("cuda:").split(",") if DEVICES.fullmatch(run.device) else []
+    for gpu in gpus:
+        select_device(gpu)  # before a process is started for one that is not there
+    listed = len(gpus)
     if listed and run.processes > 1 and run.processes != listed:
         raise UserError(f"--device {run.device} is {listed} GPUs, --processes {run.processes}; give one of them")
     count = listed or run.processes
@@ -53,6 +59,7 @@ def launch(count: int, argv: Sequence[str] | None) -> int:
     config, command, arguments = config_from_args(
         parse_args([*here, f"--nproc-per-node={count}", "--no-python", sys.executable, *words])
     )
+    handlers = {number: signal.getsignal(number) for number in PASSED_ON}
     try:
         elastic_launch(config=config, entrypoint=command)(*arguments)
         return 0
@@ -63,6 +70,9 @@ def launch(count: int, argv: Sequence[str] | None) -> int:
         first = failed.get_first_failure()[1].exitcode
         stops = [code for code in codes if code > 128]
         return stops[0] if stops else first if first > 0 else 128 - first
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
