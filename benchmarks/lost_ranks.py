@@ -8,6 +8,7 @@ of them anew; the run must end by itself, and be the unbroken one to the bit.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -133,8 +134,8 @@ def kills(launch: Launch, most: int, seconds: tuple[float, float], random: np.ra
 
 def study(number: int, processes: int, folder: Path, seed: int = 0) -> dict[str, Any]:
     """Kill `number` ranks in all, of runs of two kinds in turn; what was met, and what ended otherwise."""
-    lines = prepare(folder)
-    wholes = [folder / f"whole{steps}" for steps in SAVE_STEPS]
+    lines = prepare(folder)[: math.ceil(number / KILLS_A_RUN)]
+    wholes = [folder / f"whole{steps}" for steps in SAVE_STEPS[: len(lines)]]
     seconds = [unbroken(whole, processes, words) for whole, words in zip(wholes, lines, strict=True)]
     random = np.random.default_rng(seed)
     found: list[dict] = []
