@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None, shared: Shared | None = None) -> int
 
 def fit(run: Session, stop_request: StopRequest) -> Metrics | None:
     """Train every epoch that is left, keeping the best weights, and validate those at the end."""
-    report = Report(run) if run.ranks.first else NoReport(run)
+    report = Report(run) if run.ranks.first else NoReport()
     report.start()
     run.ranks.begin_training()
     with report:

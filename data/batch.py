@@ -81,8 +81,8 @@ class Batch:
         """The batch in parts of at most `size` pictures; itself where it is no larger.
 
         A dealt batch comes in its own parts, each divided so; with empty ones behind them where these are fewer than
-        `least`. A part has as many rows of targets as the batch, those of
-        other parts as padding (place -1): choosing among them would wait for the device.
+        `least`. A part has as many rows of targets as the batch, those of other parts as padding (place -1): choosing
+        among them would wait for the device.
         """
         if self.dealt is None:
             if len(self) <= size:

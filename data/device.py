@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data import recipe
 from data.batch import Batch, Dealt, targets_at, targets_of
-from data.geometry import Arrangement, arrange, layer_matrices, place, tile_labels
+from data.geometry import Arrangement, arrange, layer_matrices, place, source_shapes, tile_labels
 from data.letterbox import Letterbox, letterbox_labels, lie
 from data.pixels import Pixels
 from data.plan import Plan, cut
@@ -107,9 +107,7 @@ class DeviceBatches:
         return Prepared(request, drawn, wanted, torch.cat((made.targets, elsewhere)), len(made.targets), None)
 
     def _arranged(self, plans: Plan, request: Request) -> Arranged:
-        present, shape = plans.sources >= 0, (request.height, request.width)
-        shapes = np.ones((*plans.sources.shape, 2), dtype=np.int64)
-        shapes[present] = self.pixels.shapes[plans.sources[present]]
+        shape, shapes = (request.height, request.width), source_shapes(plans, self.pixels.shapes)
         tiles, layers = arrange(plans, shapes, *shape, request.size), layer_matrices(plans, *shape)
         rows, tile = tile_labels(plans.sources, self.index.labels, place(tiles, layers), shapes, *shape)
         return Arranged(shapes, tiles, layers, targets_at(tile // plans.sources[0].size, rows))

@@ -70,6 +70,14 @@ class Arrangement:
     gain: np.ndarray
 
 
+def source_shapes(plan: Plan, shapes: np.ndarray) -> np.ndarray:
+    """(..., LAYERS, T, 2) height and width of a plan's sources, of pictures with `shapes` (N, 2); 1 where none is."""
+    found = np.ones((*plan.sources.shape, 2), dtype=np.int64)
+    present = plan.sources >= 0
+    found[present] = shapes[plan.sources[present]]
+    return found
+
+
 def arrange(plan: Plan, shapes: np.ndarray, height: int, width: int, size: int) -> Arrangement:
     """The tiles of a plan, of sources with `shapes` (..., LAYERS, T, 2), each resized to a longest side of `size`.
 

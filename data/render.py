@@ -13,7 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from data.geometry import corners, project, tile_labels, tile_matrices
+from data.geometry import corners, project, source_shapes, tile_labels, tile_matrices
 from data.plan import Plan
 
 GREY = 114
@@ -73,9 +73,7 @@ def labels_of(
     plan: Plan, shapes: np.ndarray, labels: Sequence[np.ndarray], height: int, width: int, size: int
 ) -> np.ndarray:
     """The labels (m, 5) that `render` gives, without a picture. `shapes`: (N, 2) height and width of the pictures."""
-    sides = np.ones((*plan.sources.shape, 2), dtype=np.int64)
-    present = plan.sources >= 0
-    sides[present] = shapes[plan.sources[present]]
+    sides = source_shapes(plan, shapes)
     return tile_labels(plan.sources, labels, tile_matrices(plan, sides, height, width, size), sides, height, width)[0]
 
 

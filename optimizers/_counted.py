@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from optimizers._step import DecoupledOptimizer
+from optimizers._step import DecoupledOptimizer, add_scaled_
 from utils.errors import UserError
 
 
@@ -40,3 +41,21 @@ class CountedOptimizer(DecoupledOptimizer):
         """Note the numbers of parameters that have been stepped."""
         for p in params:
             self.state[p].update(numbers)
+
+
+def move_moments(
+    average: list[Tensor], square: list[Tensor], grads: list[Tensor], betas: tuple[float, float], step: int, eps: float
+) -> list[Tensor]:
+    """Move Adam's two averages towards the gradients; returns sqrt(v / (1 - beta2^t)) + eps of each.
+
+    "Adam" (arXiv 1412.6980), algorithm 1, `step` counted from 1.
+    """
+    beta1, beta2 = betas
+    torch._foreach_mul_(average, beta1)
+    add_scaled_(average, grads, 1 - beta1)
+    torch._foreach_mul_(square, beta2)
+    torch._foreach_addcmul_(square, grads, grads, 1 - beta2)
+    denominator = list(torch._foreach_sqrt(square))
+    torch._foreach_div_(denominator, (1 - beta2**step) ** 0.5)
+    torch._foreach_add_(denominator, eps)
+    return denominator

@@ -129,3 +129,10 @@ def check_range(name: str, value: float | Tensor, below: float = float("inf")) -
     if not 0 <= value < below:
         limit = "" if below == float("inf") else f" and below {below:g}"
         raise UserError(f"{name}={float(value):g} is out of range; it must be at least 0{limit}")
+
+
+def check_betas(betas: tuple[float | Tensor, float | Tensor], eps: float = 0.0) -> None:
+    """Raise a UserError for what no rule with two averages takes."""
+    check_range("momentum (beta1)", betas[0], below=1)
+    check_range("beta2", betas[1], below=1)
+    check_range("eps", eps)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import optimizers
-from optimizers._step import DecoupledOptimizer, add_scaled_, check_range
+from optimizers._step import DecoupledOptimizer, add_scaled_, check_betas
 
 
 class AdamW(DecoupledOptimizer):
@@ -53,9 +53,7 @@ class AdamW(DecoupledOptimizer):
         convention: str = "torch",
         maximize: bool = False,
     ) -> None:
-        check_range("momentum (beta1)", betas[0], below=1)
-        check_range("beta2", betas[1], below=1)
-        check_range("eps", eps)
+        check_betas(betas, eps)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         # capturable makes load_state_dict put the step counts on the parameters' device
         super().__init__(params, defaults | {"convention": convention, "maximize": maximize, "capturable": True})

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import optimizers
-from optimizers._counted import CountedOptimizer
-from optimizers._step import add_scaled_, check_range
+from optimizers._counted import CountedOptimizer, move_moments
+from optimizers._step import add_scaled_, check_betas
 from utils.errors import UserError, nearest
 
 ADAPTED = ("weights", "all")
@@ -53,9 +53,7 @@ class Lamb(CountedOptimizer):
         *,
         adapt: str = "weights",
     ) -> None:
-        check_range("momentum (beta1)", betas[0], below=1)
-        check_range("beta2", betas[1], below=1)
-        check_range("eps", eps)
+        check_betas(betas, eps)
         if adapt not in ADAPTED:
             raise UserError(f"unknown adapt '{adapt}'; {nearest(adapt, ADAPTED)}")
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
@@ -73,17 +71,11 @@ class Lamb(CountedOptimizer):
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor, fused: bool
     ) -> None:
         """The update as it is written above."""
-        lr, (beta1, beta2) = group["lr"], group["betas"]
+        lr, beta1 = group["lr"], group["betas"][0]
         (step,) = self.numbers(params[0])
         average, square = self.buffers(params, ["exp_avg", "exp_avg_sq"])
         step += 1
-        torch._foreach_mul_(average, beta1)
-        add_scaled_(average, grads, 1 - beta1)
-        torch._foreach_mul_(square, beta2)
-        torch._foreach_addcmul_(square, grads, grads, 1 - beta2)
-        denominator = torch._foreach_sqrt(square)
-        torch._foreach_div_(denominator, (1 - beta2**step) ** 0.5)
-        torch._foreach_add_(denominator, group["eps"])
+        denominator = move_moments(average, square, grads, group["betas"], step, group["eps"])
         move = torch._foreach_div(average, 1 - beta1**step)
         torch._foreach_div_(move, denominator)
         add_scaled_(move, params, rate)

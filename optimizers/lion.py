@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import optimizers
-from optimizers._step import DecoupledOptimizer, add_scaled_, check_range
+from optimizers._step import DecoupledOptimizer, add_scaled_, check_betas
 
 
 class Lion(DecoupledOptimizer):
@@ -41,8 +41,7 @@ class Lion(DecoupledOptimizer):
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
         weight_decay: float | Tensor = 0.0,
     ) -> None:
-        check_range("momentum (beta1)", betas[0], below=1)
-        check_range("beta2", betas[1], below=1)
+        check_betas(betas)
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     def advance(

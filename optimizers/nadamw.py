@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import optimizers
-from optimizers._counted import CountedOptimizer
-from optimizers._step import add_scaled_, check_range
+from optimizers._counted import CountedOptimizer, move_moments
+from optimizers._step import add_scaled_, check_betas, check_range
 
 
 class NAdamW(CountedOptimizer):
@@ -50,9 +50,7 @@ class NAdamW(CountedOptimizer):
         *,
         momentum_decay: float = 0.004,
     ) -> None:
-        check_range("momentum (beta1)", betas[0], below=1)
-        check_range("beta2", betas[1], below=1)
-        check_range("eps", eps)
+        check_betas(betas, eps)
         check_range("momentum_decay", momentum_decay)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults | {"momentum_decay": momentum_decay})
@@ -61,20 +59,14 @@ class NAdamW(CountedOptimizer):
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], rate: float | Tensor, fused: bool
     ) -> None:
         """The update as it is written above."""
-        lr, (beta1, beta2), psi = group["lr"], group["betas"], group["momentum_decay"]
+        lr, beta1, psi = group["lr"], group["betas"][0], group["momentum_decay"]
         step, product = self.numbers(params[0])
         average, square = self.buffers(params, ["exp_avg", "exp_avg_sq"])
         step += 1
         mu, following = (beta1 * (1 - 0.96 ** (t * psi) / 2) for t in (step, step + 1))
         product *= mu
         torch._foreach_mul_(params, 1 - lr * rate)
-        torch._foreach_mul_(average, beta1)
-        add_scaled_(average, grads, 1 - beta1)
-        torch._foreach_mul_(square, beta2)
-        torch._foreach_addcmul_(square, grads, grads, 1 - beta2)
-        denominator = torch._foreach_sqrt(square)
-        torch._foreach_div_(denominator, (1 - beta2**step) ** 0.5)
-        torch._foreach_add_(denominator, group["eps"])
+        denominator = move_moments(average, square, grads, group["betas"], step, group["eps"])
         move = torch._foreach_mul(average, following / (1 - product * following))
         add_scaled_(move, grads, (1 - mu) / (1 - product))
         torch._foreach_addcdiv_(params, move, denominator, -lr)

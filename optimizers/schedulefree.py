@@ -10,7 +10,7 @@ from torch import Tensor
 
 import optimizers
 from optimizers._counted import CountedOptimizer
-from optimizers._step import add_scaled_, check_range
+from optimizers._step import add_scaled_, check_betas
 
 
 class ScheduleFree(CountedOptimizer):
@@ -49,9 +49,7 @@ class ScheduleFree(CountedOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        check_range("momentum (beta1)", betas[0], below=1)
-        check_range("beta2", betas[1], below=1)
-        check_range("eps", eps)
+        check_betas(betas, eps)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     def evaluation_weights(self) -> dict[Tensor, Tensor]:

@@ -159,9 +159,6 @@ class Report:
 class NoReport:
     """What the processes leave that do not write the run's folder: nothing."""
 
-    def __init__(self, run: Session) -> None:
-        self.run = run
-
     def __enter__(self) -> NoReport:
         return self
 

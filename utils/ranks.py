@@ -226,7 +226,8 @@ def join(timeout: float) -> Ranks:
     """
     if not started():
         return ALONE
-    local_rank, local_world = (int(os.environ.get(f"LOCAL_{name}", default)) for name, default in _LOCAL)
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if local_world == int(os.environ["WORLD_SIZE"]):
         _stay_on_this_host()
     try:
@@ -238,9 +239,6 @@ def join(timeout: float) -> Ranks:
         raise UserError(f"the other processes cannot be reached ({reason}); see docs/distributed.md") from None
     everyone = dist.group.WORLD
     return Ranks(rank, world, local_rank, local_world, timeout, store=store, control=everyone, tensors=everyone)
-
-
-_LOCAL = (("RANK", "0"), ("WORLD_SIZE", "1"))
 
 
 def _stay_on_this_host() -> None:

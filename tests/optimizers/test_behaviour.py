@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from optimizers.adamw import AdamW
 from optimizers.sgdw import SGDW
+from tests.optimizers.formats import trained_in
 from tests.optimizers.reference import PlainAdamW, PlainSGDW, gradients, sgdr, start, write
 from utils.errors import UserError
 
@@ -200,21 +201,7 @@ def test_values_in_tensors_are_never_read_back(rule, options):
 
 @pytest.mark.parametrize(("rule", "options"), RULES)
 def test_memory_formats_may_differ_between_weight_gradient_and_saved_state(rule, options):
-    def run(formats):
-        generator = torch.Generator().manual_seed(0)
-        weight = torch.randn(4, 3, 5, 5, generator=generator).to(memory_format=formats[0]).requires_grad_()
-        optimizer = rule([weight], 0.1, weight_decay=0.1, **options)
-        for step in range(4):
-            if step == 2:
-                saved = optimizer.state_dict()
-                weight = weight.detach().to(memory_format=formats[1]).requires_grad_()
-                optimizer = rule([weight], 0.1, weight_decay=0.1, **options)
-                optimizer.load_state_dict(saved)
-            weight.grad = torch.randn(4, 3, 5, 5, generator=generator).to(memory_format=formats[step % 2])
-            optimizer.step()
-        return weight
-
     plain, last = torch.contiguous_format, torch.channels_last
-    expected = run((plain, plain))
+    expected = trained_in(rule, options, (plain, plain))
     for formats in ((plain, last), (last, plain), (last, last)):
-        torch.testing.assert_close(run(formats), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(trained_in(rule, options, formats), expected, rtol=1e-5, atol=1e-6)

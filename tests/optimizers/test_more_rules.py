@@ -16,6 +16,7 @@ from optimizers.lion import Lion
 from optimizers.muon import Muon
 from optimizers.nadamw import NAdamW
 from optimizers.schedulefree import ScheduleFree
+from tests.optimizers.formats import trained_in
 from tests.optimizers.plain_rules import PAIRS
 from tests.optimizers.reference import SHAPES, gradients, largest_gap, sgdr, start, write
 from utils.errors import UserError
@@ -135,23 +136,11 @@ def test_only_the_weights_decay(name):
 
 @pytest.mark.parametrize(("rule", "options"), RULES)
 def test_memory_formats_may_differ_between_weight_gradient_and_saved_state(rule, options):
-    def run(formats):
-        generator = torch.Generator().manual_seed(0)
-        weight = torch.randn(4, 3, 5, 5, generator=generator).to(memory_format=formats[0]).requires_grad_()
-        optimizer = rule([weight], 0.1, weight_decay=0.1, **options)
-        for step in range(4):
-            if step == 2:
-                saved = optimizer.state_dict()
-                weight = weight.detach().to(memory_format=formats[1]).requires_grad_()
-                optimizer = rule([weight], 0.1, weight_decay=0.1, **options)
-                optimizer.load_state_dict(saved)
-            weight.grad = torch.randn(4, 3, 5, 5, generator=generator).to(memory_format=formats[step % 2])
-            optimizer.step()
-        return weight
-
     plain, last = torch.contiguous_format, torch.channels_last
     for formats in ((plain, last), (last, plain), (last, last)):
-        torch.testing.assert_close(run(formats), run((plain, plain)), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            trained_in(rule, options, formats), trained_in(rule, options, (plain, plain)), rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("rule", "options"), RULES)

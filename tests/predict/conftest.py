@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import detect
 from models import layout
 from tests.network import lively
 from utils import checkpoint
@@ -58,3 +59,16 @@ def film(
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     return path
+
+
+@pytest.fixture
+def run(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Calls detect.py on a source, in an empty folder: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(source: str, *flags: str) -> tuple[int, str]:
+        words = ["--weights", str(weights), "--source", source, "--device", "cpu", "--conf-thres", "0.5"]
+        code = detect.main([*words, "--max-det", "5", "--project", "out", *flags])
+        return code, capsys.readouterr().out
+
+    return call

@@ -14,7 +14,6 @@ import cv2
 import pytest
 import torch
 
-import detect
 from predict import addresses
 from predict.model import load
 from predict.sources import find
@@ -50,18 +49,6 @@ def server() -> Iterator[ThreadingHTTPServer]:
     yield made
     made.shutdown()
     made.server_close()
-
-
-@pytest.fixture
-def run(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(source: str, *flags: str) -> tuple[int, str]:
-        words = ["--weights", str(weights), "--source", source, "--device", "cpu", "--conf-thres", "0.5"]
-        code = detect.main([*words, "--max-det", "5", "--project", "out", *flags])
-        return code, capsys.readouterr().out
-
-    return call
 
 
 def table(folder: Path) -> list[dict[str, str]]:

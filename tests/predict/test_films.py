@@ -6,22 +6,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 
-import detect
 from tests.predict.conftest import film, noise
-
-
-@pytest.fixture
-def run(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(source: str, *flags: str) -> tuple[int, str]:
-        words = ["--weights", str(weights), "--source", source, "--device", "cpu", "--conf-thres", "0.5"]
-        code = detect.main([*words, "--max-det", "5", "--project", "out", *flags])
-        return code, capsys.readouterr().out
-
-    return call
 
 
 def test_a_whole_video_is_not_said_to_be_cut(run, tmp_path: Path) -> None:

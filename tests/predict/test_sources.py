@@ -8,24 +8,11 @@ from pathlib import Path, PurePosixPath
 import cv2
 import pytest
 
-import detect
 from predict.frames import Origin
 from predict.names import film_names
 from predict.sources import find
 from predict.streams import Stream
 from tests.predict.conftest import film, noise, picture
-
-
-@pytest.fixture
-def run(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(source: str, *flags: str) -> tuple[int, str]:
-        words = ["--weights", str(weights), "--source", source, "--device", "cpu", "--conf-thres", "0.5"]
-        code = detect.main([*words, "--max-det", "5", "--project", "out", *flags])
-        return code, capsys.readouterr().out
-
-    return call
 
 
 def test_a_list_names_folders_and_links_are_followed(run, tmp_path: Path) -> None:
