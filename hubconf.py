@@ -38,8 +38,8 @@ def custom(path: str | Path, device: torch.device | str | None = None, **others:
 def _published(
     name: str, pretrained: bool = True, classes: int = 80, device: torch.device | str | None = None, **others: Any
 ) -> Model:
-    """The published network of that size, fetched into the current folder where it is not there; or, not `pretrained`,
-    one with fresh weights for `classes` classes."""
+    """The published network of that size, whose file is in the current folder; or, not `pretrained`, one with fresh
+    weights for `classes` classes. Raises UserError that says where to get a file that is not there."""
     _check(others)
     if pretrained:
         if classes != 80:

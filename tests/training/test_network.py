@@ -92,6 +92,6 @@ def test_weights_of_another_network_than_cfg_asks_for(runs: Runs, capsys: pytest
     )
     assert runs("--weights none.pt") == 2
     assert "none.pt: no such checkpoint" in capsys.readouterr().out
-    (runs.folder / "yolov5n.pt").symlink_to("gone.pt")  # whose name alone would be fetched
+    (runs.folder / "yolov5n.pt").symlink_to("gone.pt")
     assert runs("--weights yolov5n.pt") == 2
     assert "yolov5n.pt: a link to nothing" in capsys.readouterr().out

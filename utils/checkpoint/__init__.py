@@ -1,4 +1,4 @@
-"""Checkpoints: the file format, its archive, the import of published files, and their download.
+"""Checkpoints: the file format, its archive, the import of published files, and where to get them.
 
 `save`, `load`, `facts` and `load_weights` are what the rest of the tree calls. Of the other sub-packages it may import
 `files` alone.

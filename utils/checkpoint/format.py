@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from utils.checkpoint import download, inert, published
+from utils.checkpoint import inert, published, release
 from utils.checkpoint.archive import Archive, Damaged
 from utils.errors import UserError
 from utils.files.atomic import atomic_file, previous
@@ -88,14 +88,13 @@ def facts(path: str | Path) -> dict[str, Any]:
 def load_weights(path: str | Path) -> dict[str, Any]:
     """What is needed to use a network: this trainer's own checkpoint, or a published YOLOv5 one.
 
-    The dictionary has `ema` (state dict), `classes` and `names`; only one of ours has `cfg`, `imgsz`, `data`. The
-    name of a published checkpoint that is not there, such as `yolov5s.pt`, is fetched into the current folder.
+    The dictionary has `ema` (state dict), `classes` and `names`; only one of ours has `cfg`, `imgsz`, `data`. Nothing
+    is fetched: the error for a published checkpoint that is not there, such as `yolov5s.pt`, names its address.
     Raises UserError as `load` does, and for a file without such weights.
     """
-    path = Path(path)
-    if not os.path.lexists(path) and path.parent == Path() and download.is_published(path.name):
-        path = download.fetch(path.name, path.parent)
-    return _with_fallback(path, _read_weights)
+    if not os.path.lexists(path) and (error := release.missing(str(path))):
+        raise error
+    return _with_fallback(Path(path), _read_weights)
 
 
 def _with_fallback(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
