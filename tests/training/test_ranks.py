@@ -10,8 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from data.batch import Batch
+from data.plan import order
+from data.sample import render
 from tests.trainer import Runs, assert_identical, wait_for
+from training.session import Session
 from utils import checkpoint
 
 BUT = (".options.run.processes", ".options.run.name", ".options.run.timeout")
@@ -46,6 +51,32 @@ def test_processes_are_parts(runs: Runs, processes: int, flags: str, changed: di
     assert left[0] == left[1]
     assert out.count("holds the built-in sample") == 1
     assert "rank" not in out
+
+
+@pytest.mark.parametrize("bare", [0, 1])
+def test_a_rank_without_boxes(runs: Runs, bare: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each step one rank of two has pictures that are all without boxes, and the other has boxes."""
+    render(runs.folder / "faces", seed=0, train=11, val=4)
+    data = runs.folder / "faces.yaml"
+    data.write_text(f"path: {runs.folder / 'faces'}\ntrain: images/train\nval: images/val\nnames: [a, b, c]\n")
+    labels = sorted((runs.folder / "faces" / "labels" / "train").iterdir())
+    for number in order(0, 0, 11)[bare::2]:  # batches of 4: places 0 and 2 are rank 0's, 1 and 3 rank 1's
+        labels[number].write_text("")
+    flags = "--mosaic 0 --scale 0 --translate 0 --seed 0 --optim adamw"
+    by(runs, 2, runs.flags(f"{flags} --name several", data=data, batch_size=4, nbs=4, epochs=1))
+    seen: list[tuple[int, int, int]] = []  # step, part, boxes
+    gradient = Session.gradient
+
+    def and_count(self: Session, batch: Batch, weight: float = 1.0) -> torch.Tensor:
+        seen.append((self.progress.step, batch.part.number, int((batch.targets[:, 0] >= 0).sum())))
+        return gradient(self, batch, weight)
+
+    monkeypatch.setattr(Session, "gradient", and_count)
+    assert runs(f"{flags} --parts 2 --name one", data=data, batch_size=4, nbs=4, epochs=1) == 0
+    assert sorted((step, part, boxes > 0) for step, part, boxes in seen) == [
+        (step, part, part != bare) for step in range(3) for part in range(2)
+    ]
+    assert_identical(runs.run("several"), runs.run("one"), but=BUT)
 
 
 def test_a_resume_may_change_the_number_of_processes(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import schedulers
+from benchmarks.compare import differences
 from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
 from training.trunk import _put_back
 from utils import checkpoint
@@ -52,6 +53,27 @@ def test_extended_it_is_the_longer_run(longer: Path, runs: Runs) -> None:
         kept.unlink()
     assert_identical(longer, run, BUT)
     assert "the rate here was 0.01 and is 0.01" in (run / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_ten_epochs_extended_are_twenty(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of the trunk of 10 epochs, at the end of that of 20, and at the very end: every bit."""
+    flags, trunk = "--lr-policy wsd --optim adamw --single-cls --project", 48  # the first 8 epochs of 10, 6 steps each
+    passing = runs.folder / "passing.pt"
+    with monkeypatch.context() as patch:
+        at_step(patch, trunk, lambda run: checkpoint.save(passing, run.state()))
+        assert runs(f"{flags} whole", nbs=2, epochs=20) == 0
+    assert runs(f"{flags} half", nbs=2, epochs=10) == 0
+    whole, half = (runs.folder / name / "exp" for name in ("whole", "half"))
+    states = checkpoint.load(passing), checkpoint.load(half / "weights" / "stable.pt")
+    for key in ("model", "ema", "optimizer"):
+        assert not differences(*(state[key] for state in states))
+    assert [state["step"] for state in states] == [trunk, trunk]
+    assert runs.resume(half / "weights" / "stable.pt", "--epochs 20") == 0
+    assert [checkpoint.load(run / "weights" / "stable.pt")["step"] for run in (whole, half)] == [96, 96]
+    for kept in half.glob("weights/decayed*.pt"):  # the best of the decay that was given up
+        kept.unlink()
+    assert_identical(whole, half, BUT)
 
 
 def test_killed_after_the_trunk_was_kept(longer: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
