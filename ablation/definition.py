@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,6 @@ class Definition:
     exclude: list[dict[str, Any]] = field(default_factory=list)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What study.yaml holds."""
-        return asdict(self)
 
     def override(self, lists: dict[str, list[Any]], common: dict[str, Any]) -> None:
         """The command line beats the file: its lists become axes, its single values common to all runs."""
@@ -97,7 +92,10 @@ def read(path: Path, recorded: bool = False) -> tuple[Definition, dict[str, Any]
         if "data" in common:
             raise UserError(f"{path}: data is given by itself and in common; give it once")
         common = {"data": content["data"]} | common
-    import_plugins(_strings(common.get("plugin", [])))  # their policies and optimizers are known from here on
+    plugins = common.get("plugin", [])
+    import_plugins(
+        list(map(str, plugins if isinstance(plugins, list) else [plugins]))
+    )  # what they register is known now
     grid = _by_name(_mapping(content, "grid", path), f"{path}: grid")
     if "seeds" in content:
         if "seed" in grid:
@@ -105,7 +103,7 @@ def read(path: Path, recorded: bool = False) -> tuple[Definition, dict[str, Any]
         grid["seed"] = seeds(content["seeds"], str(path))
     found = Definition(
         {name: axis(name, values, f"{path}: grid") for name, values in grid.items()},
-        [_excluded(rule, path) for rule in _list(content, "exclude", path)],
+        [_excluded(rule, path) for rule in _section(content, "exclude", path, [], "be a list")],
         _variants(_mapping(content, "variants", path), path),
         _settings(common, f"{path}: common"),
     )
@@ -167,18 +165,11 @@ def _excluded(rule: Any, path: Path) -> dict[str, Any]:
 
 
 def _mapping(content: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
-    value = content.get(key) or {}
-    if not isinstance(value, dict):
-        raise UserError(f"{place(path, key)}: {key} must hold 'name: value' lines")
+    return _section(content, key, path, {}, "hold 'name: value' lines")
+
+
+def _section(content: dict[str, Any], key: str, path: Path, empty: Any, wanted: str) -> Any:
+    value = content.get(key) or empty
+    if not isinstance(value, type(empty)):
+        raise UserError(f"{place(path, key)}: {key} must {wanted}")
     return value
-
-
-def _list(content: dict[str, Any], key: str, path: Path) -> list[Any]:
-    value = content.get(key) or []
-    if not isinstance(value, list):
-        raise UserError(f"{place(path, key)}: {key} must be a list")
-    return value
-
-
-def _strings(value: Any) -> Sequence[str]:
-    return [str(item) for item in (value if isinstance(value, list) else [value])]

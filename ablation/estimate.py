@@ -52,9 +52,8 @@ def from_finished(study: Study) -> tuple[float | None, str]:
     known = [record for record in known if record.status == FINISHED and record.seconds]
     if not known:
         return None, ""
-    return statistics.median(
-        r.seconds / r.facts["epoch"] for r in known
-    ), f"as in {counted(len(known), 'finished run')}"
+    seconds = statistics.median(record.seconds / record.facts["epoch"] for record in known)
+    return seconds, f"as in {counted(len(known), 'finished run')}"
 
 
 def from_steps(cell: Cell, device: str) -> tuple[float, str]:

@@ -58,8 +58,11 @@ def points(definition: Definition) -> Iterator[dict[str, Any]]:
         for values in itertools.product(*axes.values()):
             point = dict(zip(axes, values, strict=True)) | extra
             point |= {"variant": variant} if definition.variants else {}
-            whole = definition.common | point
-            fits = [all(whole.get(n, _at(n)) in v for n, v in rule.items()) for rule in definition.exclude]
+            whole = {"variant": PLAIN} | definition.common | point
+            fits = [
+                all((whole[n] if n in whole else default(n)) in v for n, v in rule.items())
+                for rule in definition.exclude
+            ]
             idle = [i for i in idle if not fits[i]]
             if not any(fits):
                 yield point
@@ -74,10 +77,6 @@ def _unfit(rule: dict[str, Any], variants: list[str]) -> str:
     return f"exclude {{{said}}} fits no run of this study; {remedy}"
 
 
-def _at(name: str) -> Any:
-    return PLAIN if name == "variant" else default(name)
-
-
 def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = None) -> list[Cell]:
     """Every run of the study, its options checked. `names` holds what earlier runs were called, with their identity.
 
@@ -86,9 +85,8 @@ def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = Non
     """
     found = list(itertools.islice(points(definition), MOST_RUNS + 1))
     if not found or len(found) > MOST_RUNS:
-        raise UserError(
-            f"the study has {'no' if not found else f'over {MOST_RUNS:,}'} runs; change its grid or exclude"
-        )
+        number = f"over {MOST_RUNS:,}" if found else "no"
+        raise UserError(f"the study has {number} runs; change its grid or exclude")
     varied = [name for name, values in definition.grid.items() if name in FIRST or len(values) > 1]
     varied += ["variant"] if definition.variants else []
     used: set[str] = set()

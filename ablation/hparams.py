@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ablation.ranking import text
@@ -16,7 +15,8 @@ LOGGER = logging.getLogger("anneal")
 
 def write(study: StudyView) -> None:
     """A record for each finished run that has none yet; nothing where tensorboard is not installed."""
-    missing = [run for run in study.runs if run.status == FINISHED and not _events(study.folder / "hparams" / run.name)]
+    kept = {path.parent.name for path in study.folder.glob("hparams/*/events.out.tfevents.*")}
+    missing = [run for run in study.runs if run.status == FINISHED and run.name not in kept]
     if not missing:
         return
     try:
@@ -42,7 +42,3 @@ def write(study: StudyView) -> None:
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """TensorBoard takes numbers, texts and truth values."""
     return {name: value if isinstance(value, str | int | float) else text(value) for name, value in settings.items()}
-
-
-def _events(folder: Path) -> list[Path]:
-    return list(folder.glob("events.out.tfevents.*"))

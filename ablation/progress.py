@@ -24,20 +24,16 @@ class Screen:
         self.began = time.monotonic()
         self.names = {cell.name: cell for cell in study.cells}
         self.width = max(map(len, self.names))
-        states = [study.record(cell) for cell in study.cells]
-        self.total = sum(cell.asked.run.epochs for cell in study.cells)
-        self.closed = {
-            cell.name: self._epochs(cell, record)
-            for cell, record in zip(study.cells, states, strict=True)
-            if record.status in (FINISHED, FAILED)
-        }
-        self.failed = sum(record.status == FAILED for record in states)
+        states = {cell.name: study.record(cell).status for cell in study.cells}
+        self.epochs = {cell.name: cell.asked.run.epochs for cell in study.cells}
+        self.closed = {name for name, status in states.items() if status in (FINISHED, FAILED)}
+        self.failed = list(states.values()).count(FAILED)
         self.before = self._done()
         self.drawn = 0
 
     def ended(self, cell: Cell, record: Record) -> None:
         """A run is finished or has failed: its line."""
-        self.closed[cell.name] = self._epochs(cell, record)
+        self.closed.add(cell.name)
         self.failed += record.status == FAILED
         place = f"{len(self.closed)}/{len(self.names)}"
         self._erase()
@@ -60,10 +56,7 @@ class Screen:
             return
         lines = []
         for name in sorted(running):
-            done, epochs = (
-                records.epochs_done(self.study.folder_of(self.names[name])),
-                self.names[name].asked.run.epochs,
-            )
+            done, epochs = records.epochs_done(self.study.folder_of(self.names[name])), self.epochs[name]
             bar = "#" * (20 * min(done, epochs) // epochs)
             lines.append(f"  [{bar:<20}] epoch {done}/{epochs}  {name}")
         waiting = len(self.names) - len(self.closed) - len(running)
@@ -85,20 +78,15 @@ class Screen:
         gone = time.monotonic() - self.began
         if done <= self.before:
             return f"{duration(gone)} gone"
-        left = (self.total - done) * gone / (done - self.before)
+        left = (sum(self.epochs.values()) - done) * gone / (done - self.before)
         return f"{duration(gone)} gone, ~{duration(left)} left"
 
     def _done(self) -> float:
         """Epochs behind: a failed run's and a stopped one's count whole, nothing more is to be done for them."""
-        open_runs = [name for name in self.names if name not in self.closed]
-        return sum(self.closed.values()) + sum(
-            min(records.epochs_done(self.study.folder_of(self.names[n])), self.names[n].asked.run.epochs)
-            for n in open_runs
+        return sum(
+            epochs if name in self.closed else min(records.epochs_done(self.study.folder_of(self.names[name])), epochs)
+            for name, epochs in self.epochs.items()
         )
-
-    @staticmethod
-    def _epochs(cell: Cell, record: Record) -> int:
-        return cell.asked.run.epochs
 
 
 def duration(seconds: float) -> str:

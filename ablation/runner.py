@@ -6,15 +6,16 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
 from ablation import rates, records, tables
 from ablation.grid import Cell
 from ablation.progress import Screen
+from ablation.ray_pool import RayWorker, RayWorkerPool
 from ablation.records import Record
 from ablation.study import Study
 from ablation.view import FAILED, FINISHED
-from ablation.worker_pool import DIED, Worker
+from ablation.worker_pool import DIED, LocalWorker, LocalWorkerPool
 from utils.console.signals import StopRequest
 
 LOGGER = logging.getLogger("anneal")
@@ -22,24 +23,8 @@ ATTEMPTS = 3  # at a run whose worker is told to stop by somebody else
 OUT_OF_REACH = 300.0  # seconds that a node which was thought lost has to let go of a run
 TICK = 0.5  # seconds between two looks at signals and at the screen
 
-
-class WorkerPool(Protocol):
-    """Workers that take jobs and answer. `workers` are those that are ready: on a cluster they come and go."""
-
-    workers: list[Any]
-
-    @property
-    def size(self) -> int:
-        """How many runs go at once."""
-
-    def wait(self, busy: list[Any], seconds: float) -> list[tuple[Any, dict[str, Any]]]:
-        """The workers of `busy` that have answered, with their answers, at the latest after so many seconds."""
-
-    def keep(self, held: IO) -> None:
-        """Keep the study's lock in every worker process, so that it is held until the last of them has ended."""
-
-    def close(self) -> None:
-        """End all workers."""
+Worker = LocalWorker | RayWorker
+WorkerPool = LocalWorkerPool | RayWorkerPool  # `workers` are those that are ready: on a cluster they come and go
 
 
 @dataclass

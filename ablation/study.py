@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -69,7 +70,7 @@ class Study:
 
     def save(self) -> None:
         """Write the study's file: a study file, and the names of its runs."""
-        content = self.definition.to_dict() | {"command": self.command, "seen": self.seen}
+        content = asdict(self.definition) | {"command": self.command, "seen": self.seen}
         content["runs"] = {cell.name: cell.identity for cell in self.cells}
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
@@ -186,9 +187,8 @@ def hold(folder: Path) -> IO:
 def _is_alive(lock: Path) -> bool:
     """Whether the process that wrote its number into the lock is there."""
     try:
-        os.kill(int(lock.read_text()), 0)
+        with contextlib.suppress(PermissionError):  # another user's
+            os.kill(int(lock.read_text()), 0)
     except (ValueError, ProcessLookupError):
         return False
-    except PermissionError:
-        return True
     return True

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import torch
 
@@ -77,21 +77,6 @@ def _in_groups(gpus: list[str], size: int) -> list[Placement]:
     return [Placement(device, ",".join(gpus[i : i + size])) for i in range(0, len(gpus) - size + 1, size)]
 
 
-class Worker(Protocol):
-    """A worker, wherever it runs. `place.gpu` names the GPU it may share with others."""
-
-    place: Placement
-
-    def begin(self, job: dict[str, Any]) -> None:
-        """Start a job; its answer comes later, through the pool's `wait`."""
-
-    def interrupt(self) -> None:
-        """Ask for a stop: the run saves itself first."""
-
-    def close(self) -> None:
-        """End the worker."""
-
-
 class LocalWorker:
     """A worker process of this machine; it is started when there is something to do, and again after it died."""
 
@@ -102,7 +87,7 @@ class LocalWorker:
         self._process: subprocess.Popen | None = None
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Hand over a job."""
+        """Hand over a job; its answer comes later, through the pool's `wait`."""
         if self._process is None or self._process.poll() is not None:
             self._start()
         self._write(job)
@@ -170,9 +155,8 @@ class LocalWorkerPool:
 
     def __init__(self, demand: Demand, log: Path) -> None:
         if demand.cpus is not None:
-            raise UserError(
-                "--cpus-per-run is what runs ask Ray for; give --ray, or --per-gpu K for K on the CPU at once"
-            )
+            remedy = "give --ray, or --per-gpu K for K on the CPU at once"
+            raise UserError(f"--cpus-per-run is what runs ask Ray for; {remedy}")
         self.workers: list[LocalWorker] = [LocalWorker(place, log) for place in placements(demand)]
 
     @property
@@ -181,7 +165,7 @@ class LocalWorkerPool:
         return len(self.workers)
 
     def keep(self, held: IO) -> None:
-        """Have every worker hold the study's lock too."""
+        """Have every worker hold the study's lock too: it is held until the last of them has ended."""
         for worker in self.workers:
             worker.held = held
 

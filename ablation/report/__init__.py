@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablation.ranking import cells, rank
 from ablation.report import content, markdown, page, pictures
 from ablation.report.curves import chart_data
 from ablation.report.figures import decimals
@@ -15,7 +16,8 @@ def write(study: StudyView) -> None:
     A study may be in the middle, have failures or a single run; files of runs that are missing, empty or being
     written leave gaps in the curves. Raises OSError where the folder cannot be written.
     """
-    found, ranking = content.judged(study)
+    found = cells(study.runs)
+    ranking = rank(found)
     chart = chart_data(found, ranking, study.runs)
     sections = content.sections(study, found, ranking, chart)
     drawn = pictures.draw(study, found, chart, decimals(ranking))

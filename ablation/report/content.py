@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablation.marginals import heat_maps, levels
-from ablation.ranking import Cell, Ranking, axes, cells, rank
+from ablation.ranking import Cell, Ranking, axes
 from ablation.report import tables
 from ablation.report.blocks import Block, Bullets, Chart, Code, Details, Picture, Section, Table, Text
 from ablation.report.figures import decimals
@@ -99,9 +99,3 @@ def _setup(study: StudyView) -> tuple[Block, ...]:
 
 def _facts(caption: str, rows: list[tuple[str, str]]) -> Table:
     return Table(caption, ("what", "value"), tuple((name, str(value)) for name, value in rows))
-
-
-def judged(study: StudyView) -> tuple[list[Cell], Ranking]:
-    """The study's cells in the order of the grid, and their ranking."""
-    found = cells(study.runs)
-    return found, rank(found)

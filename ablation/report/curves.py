@@ -51,7 +51,7 @@ def chart_data(found: Sequence[Cell], ranking: Ranking, runs: Sequence[RunView])
     to worst. runs: the cell's place, seed, `n` steps an epoch, `x` epochs trained, `y` a list of values for each metric
     (None: not recorded), `rates` the place in `rates`, where each is the steps and the rates of each group.
     """
-    order = _order(found, ranking)
+    order = [*(entry.cell for entry in ranking.entries), *ranking.pending] or list(found)
     varied = axes(runs)
     looks = colours.looks([[text(cell.settings.get(axis)) for axis in varied] for cell in order])
     ranks = {id(entry.cell): place for place, entry in enumerate(ranking.entries, 1)}
@@ -61,7 +61,7 @@ def chart_data(found: Sequence[Cell], ranking: Ranking, runs: Sequence[RunView])
     ]
     tables = {run.name: read_table(run.folder / "results.csv") for run in runs}
     steps = {run.name: read_table(run.folder / "lr.csv") for run in runs}
-    stride = _stride([len(table.get("epoch", ())) for table in tables.values()])
+    stride = max(1, -(-sum(len(table.get("epoch", ())) for table in tables.values()) // EPOCH_POINTS))
     shared: dict[str, int] = {}
     rates: list[list[list[float]]] = []
     drawn = []
@@ -78,23 +78,14 @@ def chart_data(found: Sequence[Cell], ranking: Ranking, runs: Sequence[RunView])
             length = _steps_an_epoch(tables[run.name], steps[run.name])
             seed = text(run.settings.get("seed"))
             drawn.append({"cell": place, "seed": seed, "n": length, "rates": shared.get(key, -1), **curve})
-    notes = _notes(stride, len(runs) - len(drawn))
     return {
         "metrics": list(METRICS.values()),
         "groups": list(RATES.values()),
         "cells": cells,
         "runs": drawn,
         "rates": rates,
-        "notes": notes,
+        "notes": _notes(stride, len(runs) - len(drawn)),
     }
-
-
-def _order(found: Sequence[Cell], ranking: Ranking) -> list[Cell]:
-    return [*(entry.cell for entry in ranking.entries), *ranking.pending] if ranking.entries else list(found)
-
-
-def _stride(lengths: Sequence[int]) -> int:
-    return max(1, -(-sum(lengths) // EPOCH_POINTS))
 
 
 def _curve(table: dict[str, np.ndarray], stride: int) -> dict[str, Any] | None:
@@ -145,7 +136,6 @@ def _notes(stride: int, missing: int) -> list[str]:
     if stride > 1:
         notes.append(f"The page holds every {stride}th epoch of each curve; results.csv of each run holds all.")
     if missing:
-        notes.append(
-            f"{missing} of the runs have no epoch to show (not begun, failed before the first, or unreadable)."
-        )
+        why = "not begun, failed before the first, or unreadable"
+        notes.append(f"{missing} of the runs have no epoch to show ({why}).")
     return notes

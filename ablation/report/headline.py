@@ -23,10 +23,8 @@ def headline(study: StudyView, ranking: Ranking) -> list[Block]:
         found += f" (95 % interval {interval(best.summary.interval, digits)})"
     others = [entry for entry in ranking.entries if entry.difference]
     if not others:
-        return [
-            Text(f"Finished so far: {found}. There is no other cell to compare it with.", "lead"),
-            *_progress(study),
-        ]
+        alone = f"Finished so far: {found}. There is no other cell to compare it with."
+        return [Text(alone, "lead"), *_progress(study)]
     where = "Highest" if best is ranking.entries[0] else "Highest of the cells with two finished seeds or more"
     return [Text(f"{where}: {found}.", "lead"), Text(_sureness(others)), *_progress(study)]
 

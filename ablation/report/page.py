@@ -94,14 +94,10 @@ def _row(table: Table, row: Sequence[Value | str]) -> str:
     values = [value if isinstance(value, Value) else Value(value) for value in row]
     cells = [f'<th scope="row">{escape(values[0].text)}</th>']
     for i, value in enumerate(values[1:], 1):
-        names = " ".join(filter(None, ["number" if i in table.numeric else "", value.kind, _heat_class(value)]))
-        shade = f' style="--heat:{value.heat:.3f}"' if value.heat is not None else ""
+        heat, shade = ("", "") if value.heat is None else ("heat", f' style="--heat:{value.heat:.3f}"')
+        names = " ".join(filter(None, ["number" if i in table.numeric else "", value.kind, heat]))
         cells.append(f"<td{_class(names)}{shade}>{_span(value)}</td>")
     return f"<tr>{''.join(cells)}</tr>\n"
-
-
-def _heat_class(value: Value) -> str:
-    return "" if value.heat is None else "heat"
 
 
 def _class(names: str) -> str:

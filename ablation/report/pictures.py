@@ -44,7 +44,7 @@ def _heat(maps: Sequence[HeatMap], out: Any, digits: int) -> None:
     drawing, panels = style.figure(
         wide * columns, max(2.2, rows * (max(len(m.rows) for m in maps) * 0.55 + 1.3)), rows, columns
     )
-    grids = [np.array([[_or_nan(mean_of(c)) for c in line] for line in m.grid]) for m in maps]
+    grids = [np.array([[mean_of(c) for c in line] for line in m.grid], dtype=float) for m in maps]  # None as nan
     values = np.concatenate([grid.ravel() for grid in grids])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     for axis, found, grid in zip(panels, maps, grids, strict=False):
@@ -57,16 +57,11 @@ def _heat(maps: Sequence[HeatMap], out: Any, digits: int) -> None:
         axis.set_yticks(range(len(found.rows)), _names(found.rows))
         axis.tick_params(length=0)
         for (i, j), value in np.ndenumerate(grid):
-            axis.text(
-                j, i, score(value, digits) if np.isfinite(value) else "-", ha="center", va="center", color=style.INK
-            )
+            shown = score(value, digits) if np.isfinite(value) else "-"
+            axis.text(j, i, shown, ha="center", va="center", color=style.INK)
     for axis in panels[len(maps) :]:
         axis.set_visible(False)
     style.save(drawing, out)
-
-
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def _names(names: Sequence[str]) -> list[str]:
@@ -112,5 +107,5 @@ def _rate(axis: Axes, runs: Sequence[Mapping[str, Any]], rates: Sequence[Any], l
     for i in sorted({run["rates"] for run in runs if run["rates"] >= 0}):
         steps, weights = rates[i][0], rates[i][1]
         if length:
-            values = [np.nan if value is None else value for value in weights]
+            values = np.array(weights, dtype=float)  # None as nan
             axis.plot(np.array(steps) / length, values, **{k: v for k, v in look.items() if k != "label"})

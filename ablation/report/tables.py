@@ -76,42 +76,29 @@ def also(found: Ranking) -> Table:
     rows = []
     for entry in found.entries:
         if (mean := entry.also) is not None:
-            student = interval(mean.student, digits)
-            rows.append(
-                (
-                    entry.cell.label,
-                    score(mean.mean, digits),
-                    score(mean.sd, digits),
-                    interval(mean.interval, digits),
-                    student,
-                    str(mean.n),
-                )
-            )
+            scores = [score(value, digits) for value in (mean.mean, mean.sd)]
+            intervals = [interval(value, digits) for value in (mean.interval, mean.student)]
+            rows.append((entry.cell.label, *scores, *intervals, str(mean.n)))
     columns = ("cell", f"mean {ALSO}", "sd", "95 % interval", "Student interval", "seeds")
     return Table(f"{ALSO}, in the order of {RANKED_BY}", columns, tuple(rows), _numeric(1, 5))
 
 
 def heat(maps: Sequence[HeatMap], digits: int) -> list[Table]:
     """Each map as a table of means, coloured from the lowest to the highest of all maps."""
-    means = [value for cell in _cells(maps) if (value := mean_of(cell)) is not None]
+    cells = [cell for found in maps for line in found.grid for cell in line]
+    means = [value for cell in cells if (value := mean_of(cell)) is not None]
     low, width = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
     made = []
     for found in maps:
         rows = []
         for name, line in zip(found.rows, found.grid, strict=True):
             values = [(cell, mean_of(cell)) for cell in line]
-            shown = [
-                Value(_cell_text(c, v, digits), None if v is None else (v - low) / width if width else 0.5)
-                for c, v in values
-            ]
+            heats = [None if mean is None else (mean - low) / width if width else 0.5 for _, mean in values]
+            shown = [Value(_cell_text(*value, digits), heat) for value, heat in zip(values, heats, strict=True)]
             rows.append((name, *shown))
         title = f"Mean {RANKED_BY} of each cell" + (f": {found.title}" if found.title else "")
         made.append(Table(title, (found.corner, *found.columns), tuple(rows), _numeric(1, len(found.columns))))
     return made
-
-
-def _cells(maps: Sequence[HeatMap]) -> list[Cell | None]:
-    return [cell for found in maps for line in found.grid for cell in line]
 
 
 def mean_of(cell: Cell | None) -> float | None:
@@ -151,12 +138,8 @@ def cost(found: Sequence[Cell]) -> Table:
         total = duration(sum(times)) if times else NONE
         rows.append((cell.label, ", ".join(rates) or NONE, mean, total, peak))
     columns = ("cell", "base rate used", "mean time a run", "time in all", "peak memory")
-    return Table(
-        "Training and validation; times of runs that shared a device are not comparable",
-        columns,
-        tuple(rows),
-        _numeric(1, 4),
-    )
+    caption = "Training and validation; times of runs that shared a device are not comparable"
+    return Table(caption, columns, tuple(rows), _numeric(1, 4))
 
 
 def runs(study: StudyView, digits: int) -> Table:
