@@ -144,9 +144,8 @@ def watch(origins: Sequence[Origin], options: Options, model: Model, tally: Tall
     finally:
         for stream in streams:
             stream.close()
-            LOGGER.info(
-                f"{stream.origin.name}: {stream.number} frames, {stream.dropped} dropped, {stream.broken} broken"
-            )
+            counts = f"{stream.number} frames, {stream.dropped} dropped, {stream.broken} broken"
+            LOGGER.info(f"{stream.origin.name}: {counts}")
             if stream.ended not in ("", "finished"):
                 tally.fault(stream.ended)
 
@@ -167,10 +166,8 @@ def prepare_model(options: Options) -> Model:
 
 def summarise(tally: Tally, model: Model, folder: object) -> None:
     """Say what there was, and how long a picture took."""
-    frames = max(tally.frames, 1)
-    parts = ", ".join(
-        f"{1000 * tally.seconds[part] / frames:.1f} ms {part}" for part in ("load", "inference", "NMS", "write")
-    )
+    each = {part: 1000 * tally.seconds[part] / max(tally.frames, 1) for part in ("load", "inference", "NMS", "write")}
+    parts = ", ".join(f"{milliseconds:.1f} ms {part}" for part, milliseconds in each.items())
     what = "1 picture" if tally.frames == 1 else f"{tally.frames} pictures"
     LOGGER.info(f"{what}, boxes: {counted(tally.boxes)}")
     LOGGER.info(f"{parts} a picture, waiting for one another left out")

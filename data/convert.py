@@ -36,35 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m data.convert",
-        description=__doc__.partition("\n")[0],
-        usage="%(prog)s [LAYOUT] SRC --out DST [options]",
-    )
-    parser.add_argument(
-        "source",
-        metavar="[LAYOUT] SRC",
-        nargs="+",
-        help=f"the set's folder or file; its layout is found out, or is named before it: {', '.join(layouts.LAYOUTS)}",
-    )
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="DST", help="folder to make; must be new, empty or the sample"
-    )
+    usage = "%(prog)s [LAYOUT] SRC --out DST [options]"
+    parser = argparse.ArgumentParser("python -m data.convert", usage, __doc__.partition("\n")[0])
+    what = f"the set's folder or file; its layout is found out, or is named before it: {', '.join(layouts.LAYOUTS)}"
+    parser.add_argument("source", metavar="[LAYOUT] SRC", nargs="+", help=what)
+    what = "folder to make; must be new, empty or the sample"
+    parser.add_argument("--out", required=True, type=Path, metavar="DST", help=what)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, where they lie elsewhere")
-    parser.add_argument(
-        "--with",
-        dest="library",
-        choices=["datumaro"],
-        help="read by this library, which must be installed: for other layouts, by its names of them",
-    )
+    what = "read by this library, which must be installed: for other layouts, by its names of them"
+    parser.add_argument("--with", dest="library", choices=["datumaro"], help=what)
     parser.add_argument("--resplit", action="store_true", help="draw the split anew where one is published")
-    parser.add_argument(
-        "--val", type=float, help=f"share that validates where the split is drawn ({splits.DEFAULT_SHARE})"
-    )
+    what = f"share that validates where the split is drawn ({splits.DEFAULT_SHARE})"
+    parser.add_argument("--val", type=float, help=what)
     parser.add_argument("--seed", type=int, default=0, help="which split is drawn (%(default)s)")
-    parser.add_argument(
-        "--names", help="class names a,b,c in the order of their numbers; objects of others are left out"
-    )
+    what = "class names a,b,c in the order of their numbers; objects of others are left out"
+    parser.add_argument("--names", help=what)
     return parser
 
 
@@ -120,9 +106,8 @@ def _check_target(target: Path) -> bool:
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target).as_posix()
         if not file.is_dir() and not ours.fullmatch(name):
-            raise UserError(
-                f"{target}: holds {name}, which is not part of the drawn sample; name another --out or move it away"
-            )
+            what = f"holds {name}, which is not part of the drawn sample"
+            raise UserError(f"{target}: {what}; name another --out or move it away")
     return True
 
 

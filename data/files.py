@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data.lists import Moved, read_lines
 from data.pictures import SUFFIXES
+from data.walk import walk
 from utils.errors import UserError
 
 FOREIGN = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".psd")  # pictures, but not ours
@@ -51,7 +52,7 @@ def find_pictures(sources: Sequence[Path], root: Path) -> Found:
     for number, source in enumerate(sources):
         files: set[str] = set()
         if source.is_dir():
-            candidates = _walk(str(source))
+            candidates = (file for file in walk(source, _unreadable) if os.path.basename(file)[0] != ".")
         elif source.is_file() and source.suffix == ".txt":
             candidates = _listed(source, root, found)
         else:
@@ -141,18 +142,6 @@ def label_candidates(picture: str) -> list[str]:
 def label_file(picture: str) -> str | None:
     """The label file of a picture: the first candidate that is there."""
     return next((path for path in label_candidates(picture) if os.path.isfile(path)), None)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    seen = set()  # folders by identity: links are followed, and may lead in a circle
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(here, name) for name in names if not name.startswith("."))
 
 
 def _unreadable(error: OSError) -> None:

@@ -23,7 +23,7 @@ SECONDS = 10.0  # that a server may be silent
 CHUNK = 1 << 20
 FAILURES = (OSError, ValueError, http.client.HTTPException)
 _SCHEME = re.compile(r"(rtsp|rtsps|rtmp|http|https|tcp|udp)://", re.IGNORECASE)
-_YOUTUBE = re.compile(r"https?://([a-z]+\.)?(youtube\.com|youtu\.be)/", re.IGNORECASE)
+YOUTUBE = re.compile(r"https?://([a-z]+\.)?(youtube\.com|youtu\.be)/", re.IGNORECASE)
 _PLAYLISTS = (".m3u8", ".m3u", ".mpd", ".sdp")  # files that name a stream
 _LIVE = (".asf", ".ts", ".webm")  # what a camera may send without end, too
 
@@ -31,11 +31,6 @@ _LIVE = (".asf", ".ts", ".webm")  # what a camera may send without end, too
 def is_address(text: str) -> bool:
     """Whether a text is the address of a server."""
     return _SCHEME.match(text) is not None
-
-
-def is_youtube(text: str) -> bool:
-    """Whether it is one of YouTube."""
-    return _YOUTUBE.match(text) is not None
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The boxes of a frame as label files: rows of YOLO's, or PASCAL VOC's XML."""
+"""The boxes of a frame as PASCAL VOC's XML."""
 
 from __future__ import annotations
 
@@ -6,32 +6,19 @@ import re
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-import torch
-
 from predict.frames import Frame
-from utils.boxes import xyxy_to_cxcywh
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # what XML cannot hold
-
-
-def label_rows(frame: Frame, scores: bool) -> str:
-    """Class, cx, cy, w, h as parts of the picture and, with `scores`, the score: a line a box."""
-    height, width = frame.picture.shape[:2]
-    rows = frame.rows.double()
-    boxes = xyxy_to_cxcywh(rows[:, :4]) / rows.new_tensor([width, height, width, height])
-    columns = [rows[:, 5:], boxes] + ([rows[:, 4:5]] if scores else [])
-    return "".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in torch.cat(columns, 1).tolist())
 
 
 def voc_xml(frame: Frame, names: Sequence[str], scores: bool) -> str:
     """The annotation of one picture as PASCAL VOC has it; corners in pixels, rounded."""
     height, width = frame.picture.shape[:2]
-    lines = ["<annotation>", f"  <folder>{_text(str(frame.origin.name.parent))}</folder>"]
-    lines += [
+    lines = [
+        "<annotation>",
+        f"  <folder>{_text(str(frame.origin.name.parent))}</folder>",
         f"  <filename>{_text(frame.origin.name.name)}</filename>",
         "  <source><database>Unknown</database></source>",
-    ]
-    lines += [
         f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>",
         "  <segmented>0</segmented>",
     ]

@@ -44,8 +44,7 @@ def _label(text: str, colour: tuple[int, int, int], size: int) -> np.ndarray:
     font = _font(size)
     height = sum(font.getmetrics()) + 2
     image = Image.new("RGB", (round(font.getlength(text)) + 6, height), colour)
-    ink = "black" if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140 else "white"
-    ImageDraw.Draw(image).text((3, height / 2), text, fill=ink, font=font, anchor="lm")
+    ImageDraw.Draw(image).text((3, height / 2), text, fill=style.ink(colour), font=font, anchor="lm")
     return np.array(image)
 
 

@@ -45,8 +45,5 @@ def _as_sent(result: Predictions) -> Predictions:
     batch = result.batch
     kept = Batch(batch.images[:0], batch.targets, batch.indices, batch.letterbox).to("cpu")
     letterboxed, boxes = ([rows.cpu() for rows in each] for each in (result.letterboxed, result.boxes))
-    return replace(result, batch=kept, letterboxed=letterboxed, boxes=boxes, losses=_on_cpu(result.losses))
-
-
-def _on_cpu(losses: Tensor | None) -> Tensor | None:
-    return None if losses is None else losses.cpu()
+    losses = None if result.losses is None else result.losses.cpu()
+    return replace(result, batch=kept, letterboxed=letterboxed, boxes=boxes, losses=losses)

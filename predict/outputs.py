@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from predict.annotations import label_rows, voc_xml
+from predict.annotations import voc_xml
 from predict.draw import draw
 from predict.films import Film
 from predict.frames import Frame, Origin
 from predict.names import film_names, stems
 from predict.tables import csv_rows, csv_table, json_rows, json_table
+from utils.boxes import label_rows
 
 LOGGER = logging.getLogger("anneal")
 WRITERS = 2
@@ -109,11 +110,10 @@ class Outputs:
     def _files(self, frame: Frame, stem: PurePosixPath) -> None:
         """The files of one frame."""
         if self.wanted.txt:
-            suffix, content = ".txt", ""
             if self.wanted.form == "voc":
                 suffix, content = ".xml", voc_xml(frame, self.names, self.wanted.conf)
             else:
-                content = label_rows(frame, self.wanted.conf)
+                suffix, content = ".txt", label_rows(frame.rows, frame.picture.shape[:2], self.wanted.conf)
             target = self.folder / "labels" / f"{stem}{suffix}"
             put_bytes(target, content.encode(errors="surrogateescape"))
         if self.wanted.crop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -30,9 +29,8 @@ def read_files(
     queue: Queue[Future | Item | None] = Queue(ahead)
     stopped = threading.Event()
     pool = ThreadPoolExecutor(READERS, "read")
-    feeder = threading.Thread(
-        target=_feed, args=(origins, model, size, stride, queue, pool, stopped), name="read", daemon=True
-    )
+    work = (origins, model, size, stride, queue, pool, stopped)
+    feeder = threading.Thread(target=_feed, args=work, name="read", daemon=True)
     feeder.start()
     try:
         while (item := queue.get()) is not None:
@@ -67,12 +65,6 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
         except UserError as error:
             return Unreadable(str(error).replace(origin.file, origin.shown))
 
-    def failed() -> Future:
-        """The error that is under way, to be raised by whoever reads the queue."""
-        future: Future = Future()
-        future.set_exception(sys.exception())
-        return future
-
     for origin in origins:
         try:
             if origin.kind == "folder":
@@ -83,8 +75,10 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
                 alive = all(put(pool.submit(prepared, frame)) for frame in read(origin, stride))
         except Unreadable as fault:
             alive = put(fault)
-        except Exception:
-            alive = put(failed())
+        except Exception as error:  # to be raised by whoever reads the queue
+            failed: Future = Future()
+            failed.set_exception(error)
+            alive = put(failed)
         if not (alive and put(origin)):
             return
     put(None)

@@ -119,12 +119,8 @@ class Results:
         pandas = _package("pandas", "pandas()")
 
         def frames(boxes: Sequence[Tensor], columns: Sequence[str]) -> list[Any]:
-            return [
-                pandas.DataFrame(
-                    [[*row[:5], int(row[5]), self._name(row[5])] for row in rows.tolist()], columns=columns
-                )
-                for rows in boxes
-            ]
+            tables = ([[*row[:5], int(row[5]), self._name(row[5])] for row in rows.tolist()] for rows in boxes)
+            return [pandas.DataFrame(table, columns=columns) for table in tables]
 
         return SimpleNamespace(
             xyxy=frames(self.xyxy, CORNERS),

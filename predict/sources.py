@@ -12,10 +12,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from data.pictures import SUFFIXES
+from data.walk import walk
 from predict import addresses
 from predict.addresses import VIDEOS
 from predict.frames import Origin
 from utils.errors import UserError
+
+KINDS = ", ".join((*SUFFIXES, *VIDEOS))
 
 
 def find(source: str, base: Path | None = None) -> list[Origin]:
@@ -28,7 +31,7 @@ def find(source: str, base: Path | None = None) -> list[Origin]:
     text = str(source).strip()
     if text.lower().startswith("screen"):
         raise UserError("--source screen: the screen is not read; record it to a video first")
-    if addresses.is_youtube(text):
+    if addresses.YOUTUBE.match(text):
         raise UserError(f"--source {text}: YouTube is not read; download the video first")
     if text.isdecimal():
         return [Origin(text, PurePosixPath(f"webcam{text}"), "stream")]
@@ -86,31 +89,18 @@ def _files(path: Path, text: str) -> list[Path]:
     else:
         raise UserError(f"--source {text}: no such file or folder")
     if not files:
-        kinds = ", ".join((*SUFFIXES, *VIDEOS))
-        raise UserError(f"--source {text}: no picture or video there; known are {kinds}")
+        raise UserError(f"--source {text}: no picture or video there; known are {KINDS}")
     unknown = next((file for file in files if not _kind(file)), None)
     if unknown is not None:
-        raise UserError(
-            f"{unknown}: neither a picture nor a video by its suffix; known are {', '.join((*SUFFIXES, *VIDEOS))}"
-        )
+        raise UserError(f"{unknown}: neither a picture nor a video by its suffix; known are {KINDS}")
     return files
 
 
 def _below(folder: Path) -> list[Path]:
     """The pictures and videos of a folder and those below it, and the folders that cannot be listed."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    walk = os.walk(folder, followlinks=True, onerror=lambda error: found.append(Path(error.filename)))
-    for here, folders, names in walk:
-        real = os.path.realpath(here)
-        if real in seen:  # a link back, or to what was read already
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = (Path(here, name) for name in names if not name.startswith("."))
-        found += [file for file in shown if _by_suffix(file.suffix.lower())]
-    return found
+    unlisted: list[Path] = []
+    files = [Path(file) for file in walk(folder, lambda error: unlisted.append(Path(error.filename)))]
+    return unlisted + [file for file in files if file.name[0] != "." and _by_suffix(file.suffix.lower())]
 
 
 def _listed(path: Path) -> list[Path]:
@@ -143,7 +133,5 @@ def _by_suffix(suffix: str) -> str:
 def _names(source: Path, files: Sequence[Path]) -> list[PurePosixPath]:
     """Paths below the source's folder, or below the one that all files share; no two are alike."""
     full = [Path(os.path.abspath(file)) for file in files]
-    root = (
-        Path(os.path.abspath(source)) if source.is_dir() else Path(os.path.commonpath([file.parent for file in full]))
-    )
+    root = os.path.abspath(source) if source.is_dir() else os.path.commonpath([file.parent for file in full])
     return [PurePosixPath(file.relative_to(root).as_posix()) for file in full]

@@ -46,9 +46,8 @@ class Stream:
     def _run(self) -> None:
         attempt, start = 0, time.monotonic()
         while not self._stop.is_set():
-            count, length = (
-                self._read_av(start) if pyav() and not self.origin.file.isdecimal() else self._read_cv(start)
-            )
+            read = self._read_av if pyav() and not self.origin.file.isdecimal() else self._read_cv
+            count, length = read(start)
             if self._stop.is_set():
                 return
             if count and 0 < length <= self.number:  # a file on a server, read to its end
@@ -69,10 +68,9 @@ class Stream:
     def _read_av(self, start: float) -> tuple[int, float]:
         """Keep frames until the stream fails: how many were read, and how many there are if it is a file."""
         av, count, length = pyav(), 0, 0
+        limits = (OPEN_MS / 1000, READ_MS / 1000)
         try:
-            with av.open(
-                self.origin.file, options={"rtsp_transport": "tcp"}, timeout=(OPEN_MS / 1000, READ_MS / 1000)
-            ) as source:
+            with av.open(self.origin.file, options={"rtsp_transport": "tcp"}, timeout=limits) as source:
                 stream = source.streams.video[0]
                 stream.codec_context.options = {"err_detect": "explode"}  # else what is broken is filled in
                 length = stream.frames

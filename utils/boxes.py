@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -24,6 +25,16 @@ def clip_boxes(boxes: Tensor, height: float, width: float) -> Tensor:
     """(..., 4) corners in pixels clamped to a picture of `height` by `width`."""
     limit = boxes.new_tensor([width, height, width, height])
     return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def label_rows(detections: Tensor, shape: Iterable[int], scores: bool) -> str:
+    """Detections (n, 6) as a label file, a line a box: class, cx, cy, w, h as parts of the picture and, with `scores`,
+    the score. `shape`: the picture's height and width."""
+    height, width = shape
+    rows = detections.double().cpu()
+    boxes = xyxy_to_cxcywh(rows[:, :4]) / rows.new_tensor([width, height, width, height])
+    columns = [rows[:, 5:], boxes] + ([rows[:, 4:5]] if scores else [])
+    return "".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in torch.cat(columns, 1).tolist())
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:

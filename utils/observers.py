@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from utils import plots
-from utils.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from utils.boxes import cxcywh_to_xyxy, label_rows
 from utils.files.atomic import spared
 from utils.metrics.coco_json import picture_names
 
@@ -30,12 +30,8 @@ class TextLabels:
 
     def __call__(self, result: Any) -> None:
         for i, found in zip(result.batch.indices.tolist(), result.boxes, strict=True):
-            height, width = (int(side) for side in self.shapes[i])
-            rows = found.double().cpu()
-            boxes = xyxy_to_cxcywh(rows[:, :4]) / rows.new_tensor([width, height, width, height])
-            columns = [rows[:, 5:], boxes] + ([rows[:, 4:5]] if self.scores else [])
-            lines = [" ".join(f"{value:.6g}" for value in row) + "\n" for row in torch.cat(columns, 1).tolist()]
-            (self.folder / f"{self.names[i]}.txt").write_text("".join(lines))
+            text = label_rows(found, self.shapes[i].tolist(), self.scores)
+            (self.folder / f"{self.names[i]}.txt").write_text(text)
 
 
 class Pictures:

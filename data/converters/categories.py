@@ -48,9 +48,8 @@ class Categories:
             raise UserError(f"{file}: each category needs an id and a name; export it again") from None
         for key, name, item in entries:
             if self._names.setdefault(key, name) != name:
-                raise UserError(
-                    f"{file}: category {key} is {name!r}, elsewhere {self._names[key]!r}; convert the files apart"
-                )
+                other = f"elsewhere {self._names[key]!r}"
+                raise UserError(f"{file}: category {key} is {name!r}, {other}; convert the files apart")
             self._above[key] = str(item.get("supercategory") or "none")
 
     def label(self, key: Any) -> str | None:

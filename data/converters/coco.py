@@ -25,10 +25,8 @@ _LISTS = re.compile(r'"(images|annotations)"\s*:')
 
 def recognise(source: Path) -> str | None:
     """JSON files that begin as COCO's do."""
-    files = [file for file in files_below(source, ".json") if _is_coco(file)]
-    if not files:
-        return None
-    return f"COCO JSON, such as {files[0].name if source.is_file() else files[0].relative_to(source)}"
+    file = next((file for file in files_below(source, ".json") if _is_coco(file)), None)
+    return f"COCO JSON, such as {file.name if file == source else file.relative_to(source)}" if file else None
 
 
 def _is_coco(file: Path) -> bool:
@@ -154,7 +152,8 @@ def _folders(file: Path, root: Path, split: str | None) -> tuple[Path, ...]:
     base = file.parent.parent if _is_plain(file.parent) and file.parent != root else file.parent
     near = (base, base / "images", file.parent, root, root / "images")
     tail = re.sub(r"^(instances|annotations|coco)[_-]", "", file.stem)
-    below = [entry for folder in dict.fromkeys(near) for entry in _folders_in(folder)]
+    listed = (sorted(folder.iterdir()) for folder in dict.fromkeys(near) if folder.is_dir())
+    below = [entry for entries in listed for entry in entries if entry.is_dir()]
     named = [entry for entry in below if entry.name == tail]
     parts = [entry for entry in below if split is not None and split_name(entry.name) == split]
     own = named if len(named) == 1 else parts if len(parts) == 1 and not named else []
@@ -162,10 +161,6 @@ def _folders(file: Path, root: Path, split: str | None) -> tuple[Path, ...]:
         own = [file.parent]
     rest = [inside for folder in (*own, *named, *parts) for inside in (folder, folder / "images")]
     return tuple(dict.fromkeys((*own, file.parent, *rest, *near)))
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
 def _items(

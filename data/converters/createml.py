@@ -6,31 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import example, load_json, matching, text_of
+from data.converters.json_files import FileLayout, load_json, text_of
 from data.converters.shapes import numbers
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
-from utils.errors import UserError
-
-
-def recognise(source: Path) -> str | None:
-    """CreateML JSON files at or below `source`."""
-    return example(source, "CreateML JSON", _known)
-
-
-def read(source: Path, images: Path | None = None) -> Source:
-    """Every picture of every file; a file in a folder called train, valid or test is that part of the split."""
-    files = list(matching(source, _known))
-    if not files:
-        raise UserError(f"{source}: holds no CreateML JSON; name the file or its folder")
-    root = source if source.is_dir() else source.parent
-    found = Source("CreateML JSON", (images or root,))
-    found.records = _records(files, root, images, found)
-    return found
 
 
 def _known(text: str) -> bool:
     return text.lstrip().startswith("[") and '"coordinates"' in text and '"image"' in text
+
+
+LAYOUT = FileLayout("CreateML JSON", _known, "CreateML JSON; name the file or its folder")
+recognise = LAYOUT.recognise
+
+
+def read(source: Path, images: Path | None = None) -> Source:
+    """Every picture of every file; a file in a folder called train, valid or test is that part of the split."""
+    files, root, found = LAYOUT.open(source, images)
+    found.records = _records(files, root, images, found)
+    return found
 
 
 def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:

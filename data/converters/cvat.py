@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import example, matching
+from data.converters.json_files import FileLayout
 from data.converters.shapes import Corners, around, ellipse, number, numbers, points_of, size_of, turned
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_name, split_of, split_of_file
@@ -19,9 +19,12 @@ from utils.errors import UserError
 SHAPES = {"box", "polygon", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton"}
 
 
-def recognise(source: Path) -> str | None:
-    """CVAT XML files at or below `source`."""
-    return example(source, "CVAT XML", _known, ".xml")
+def _known(text: str) -> bool:
+    return "<annotations" in text
+
+
+LAYOUT = FileLayout("CVAT XML", _known, "CVAT XML 1.1 (with <annotations>); name the file or its folder", (".xml",))
+recognise = LAYOUT.recognise
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -30,11 +33,7 @@ def read(source: Path, images: Path | None = None) -> Source:
     Raises:
         UserError: no such file, or frames of a video that two tracks' files would both claim.
     """
-    files = list(matching(source, _known, ".xml"))
-    if not files:
-        raise UserError(f"{source}: holds no CVAT XML 1.1 (with <annotations>); name the file or its folder")
-    root = source if source.is_dir() else source.parent
-    found = Source("CVAT XML", (images or root,))
+    files, root, found = LAYOUT.open(source, images)
     trees = {}
     for file in files:
         try:
@@ -45,10 +44,6 @@ def read(source: Path, images: Path | None = None) -> Source:
     found.names = _names(trees.values())
     found.records = _records(trees, root, images, found)
     return found
-
-
-def _known(text: str) -> bool:
-    return "<annotations" in text
 
 
 def _names(trees: Iterable[ET.Element]) -> tuple[str, ...] | None:
@@ -172,8 +167,7 @@ def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterat
 def _check_numbering(tree: ET.Element, where: str, frames: dict[int, Any], pictures: dict[str, Any]) -> None:
     """CVAT counts frames from 0; pictures that another program took out of the video are often numbered from 1."""
     count = number(tree.findtext("./meta//size"))
-    past = (
-        count is not None and not number(tree.findtext("./meta//start_frame")) and f"frame_{int(count):06d}" in pictures
-    )
+    from_zero = not number(tree.findtext("./meta//start_frame"))
+    past = count is not None and from_zero and f"frame_{int(count):06d}" in pictures
     if "frame_000000" not in pictures and (past or (0 in frames and "frame_000001" in pictures)):
         raise UserError(f"{where}: frames count from 0, but there is no frame_000000; number the pictures from 0")

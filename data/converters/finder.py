@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from data.converters.source import Record
 from data.converters.split_names import split_of
-from data.converters.walk import files_of
 from data.files import FOREIGN
 from data.pictures import SUFFIXES
+from data.walk import walk
 from utils.errors import UserError
 
 # of pictures in other formats too: a set was often converted after it was annotated
@@ -45,7 +45,8 @@ class PictureFinder:
         self.roots = [Path(os.path.abspath(root)) for root in roots]
         self._named = named
         self._by_key: dict[str, list[Path]] = defaultdict(list)
-        found = {file for root in self.roots for file in _files(root)}
+        found = {Path(file) for root in self.roots for file in walk(root)}
+        found -= {file for file in found if file.name.startswith("._")}  # what macOS leaves beside others
         for file in sorted(file for file in found if file.name.lower().endswith(SUFFIXES)):
             self._by_key[_key(file.name)].append(file)
         self.foreign = Counter(file.suffix.lower() for file in found if file.suffix.lower() in FOREIGN)  # not read
@@ -100,7 +101,7 @@ class PictureFinder:
         plain = "/" not in _slashes(given)
         for number, folder in enumerate((*record.folders, *self.roots)):
             names = dict.fromkeys((given, _slashes(given), unquote(_slashes(given))))
-            files = (file for name in names if (file := self._inside(folder / name)) is not None and _is_file(file))
+            files = (file for name in names if (file := self._inside(folder / name)) and os.path.isfile(file))
             file = next(files, None)
             if file is not None and number == 0:
                 return [file]
@@ -112,7 +113,7 @@ class PictureFinder:
         """Where the path leads into a folder that is there, the files below it; else all."""
         parent = _slashes(given).rpartition("/")[0]
         folders = {self._inside(folder / parent) for folder in (*record.folders, *self.roots)} if parent else set()
-        known = {folder for folder in folders if folder is not None and (folder in self._folders or _is_dir(folder))}
+        known = {folder for folder in folders if folder and (folder in self._folders or os.path.isdir(folder))}
         return [file for file in files if any(file.is_relative_to(one) for one in known)] if known else files
 
     def _nearest(self, record: Record, files: list[Path]) -> list[Path]:
@@ -148,15 +149,9 @@ class PictureFinder:
         if len(files) == 1:
             return files[0]
         shown = ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
-        raise UserError(
-            f"{record.where}: {len(files)} pictures fit {_short(record.picture or record.stem)} ({shown}); "
-            "name their folder with --images, or convert the parts one by one"
-        )
-
-
-def _files(root: Path) -> list[Path]:
-    """Every file below a folder but what macOS leaves beside others."""
-    return [file for file in files_of(root) if not file.name.startswith("._")]
+        what = f"{len(files)} pictures fit {_short(record.picture or record.stem)} ({shown})"
+        remedy = "name their folder with --images, or convert the parts one by one"
+        raise UserError(f"{record.where}: {what}; {remedy}")
 
 
 def _slashes(name: str) -> str:
@@ -191,20 +186,6 @@ def _ends_with(file: Path, given: str) -> bool:
     """Whether a file's path ends with the whole path given, one of several parts."""
     parts = [part for part in _slashes(given).split("/") if part not in ("", ".")]
     return 1 < len(parts) <= len(file.parts) and list(file.parts[-len(parts) :]) == parts
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def _is_text(name: str) -> bool:

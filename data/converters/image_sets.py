@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from data.converters.source import Source
@@ -47,9 +48,8 @@ class Published:
 
 def _common(one: list[str], other: list[str]) -> int:
     """How many parts at the end of two paths are the same."""
-    return next(
-        (n for n, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), min(len(one), len(other))
-    )
+    same = takewhile(lambda parts: parts[0] == parts[1], zip(one[::-1], other[::-1], strict=False))
+    return len(list(same))
 
 
 def published(base: Path, found: Source) -> Published:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.converters.walk import files_of
+from data.converters.source import Source
+from data.walk import walk
 from utils.errors import UserError
 
 HEAD = 1 << 16  # bytes looked at to tell layouts apart
@@ -20,7 +22,7 @@ def files_below(source: Path, *suffixes: str) -> Iterator[Path]:
     if source.is_file():
         yield from [source] if source.suffix.lower() in suffixes else []
         return
-    plain = (file for file in files_of(source) if file.name.lower().endswith(suffixes) and file.name[0] != ".")
+    plain = (file for file in map(Path, walk(source)) if file.name.lower().endswith(suffixes) and file.name[0] != ".")
     yield from (file for file in sorted(plain) if file.is_file())
 
 
@@ -38,11 +40,28 @@ def matching(source: Path, known: Callable[[str], bool], *suffixes: str) -> Iter
     return (file for file in files_below(source, *(suffixes or (".json",))) if known(head(file)))
 
 
-def example(source: Path, layout: str, known: Callable[[str], bool], *suffixes: str) -> str | None:
-    """Words for a layout of which one of the first files below `source` is, naming that file; None where none is."""
-    first = islice(files_below(source, *(suffixes or (".json",))), LOOKED_AT)
-    file = next((file for file in first if known(head(file))), None)
-    return f"{layout}, such as {file.name if file == source else file.relative_to(source)}" if file else None
+@dataclass(frozen=True)
+class FileLayout:
+    """A layout whose files `known` tells by how they begin. missing: what a source without such a file lacks."""
+
+    name: str
+    known: Callable[[str], bool]
+    missing: str
+    suffixes: tuple[str, ...] = (".json",)
+
+    def recognise(self, source: Path) -> str | None:
+        """The layout's name and a file of it, of the first at or below `source`; None where there is none."""
+        first = islice(files_below(source, *self.suffixes), LOOKED_AT)
+        file = next((file for file in first if self.known(head(file))), None)
+        return f"{self.name}, such as {file.name if file == source else file.relative_to(source)}" if file else None
+
+    def open(self, source: Path, images: Path | None) -> tuple[list[Path], Path, Source]:
+        """The files of the layout, the folder that their names begin at, and a `Source` without records. UserError."""
+        files = list(matching(source, self.known, *self.suffixes))
+        if not files:
+            raise UserError(f"{source}: holds no {self.missing}")
+        root = source if source.is_dir() else source.parent
+        return files, root, Source(self.name, (images or root,))
 
 
 def load_json(file: Path, kind: str = "JSON") -> Any:

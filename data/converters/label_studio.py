@@ -10,14 +10,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from data.converters.json_files import example, load_json, matching, text_of
+from data.converters.json_files import FileLayout, load_json, text_of
 from data.converters.shapes import Corners, around, ellipse, number, numbers, points_of, size_of, turned
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
-from utils.errors import UserError
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what an upload puts before the name of a file
 _KINDS = r"(rectangle|polygon|ellipse|brush|keypoint|hyper|bitmask|vector)?labels"
+
+
+def _known(text: str) -> bool:
+    full = '"data"' in text and ('"annotations"' in text or '"completions"' in text)
+    return (full and '"result"' in text) or ("original_width" in text and bool(re.search(_KINDS, text)))
+
+
+LAYOUT = FileLayout("Label Studio JSON", _known, "Label Studio JSON; name the exported file or its folder")
+recognise = LAYOUT.recognise
 
 
 @dataclass(frozen=True)
@@ -31,24 +39,16 @@ class Task:
     split: str | None
 
 
-def recognise(source: Path) -> str | None:
-    """Label Studio JSON files at or below `source`."""
-    return example(source, "Label Studio JSON", _known)
-
-
 def read(source: Path, images: Path | None = None) -> Source:
     """All tasks. Of several annotations of a picture the ground truth counts, else the one changed last."""
-    files = list(matching(source, _known))
-    if not files:
-        raise UserError(f"{source}: holds no Label Studio JSON; name the exported file or its folder")
-    root = source if source.is_dir() else source.parent
-    found = Source("Label Studio JSON", (images or root,))
+    files, root, found = LAYOUT.open(source, images)
     best: dict[str, Task] = {}
     for file in files:
         where = file.relative_to(root).as_posix()
         content = load_json(file)
         for index, entry in enumerate(content if isinstance(content, list) else [content]):
-            for task in _tasks(entry, f"{where}: task {_identity(entry, index)}", split_of_file(Path(where)), found):
+            name = entry.get("id", index) if isinstance(entry, dict) else index
+            for task in _tasks(entry, f"{where}: task {name}", split_of_file(Path(where)), found):
                 if task.address in best:
                     found.counts["annotations of a picture by others or earlier, left out"] += 1
                 if task.address not in best or task.rank > best[task.address].rank:
@@ -56,15 +56,6 @@ def read(source: Path, images: Path | None = None) -> Source:
     folders = tuple(dict.fromkeys((*([images] if images else []), root, *(file.parent for file in files))))
     found.records = _records(list(best.values()), folders, found)
     return found
-
-
-def _known(text: str) -> bool:
-    full = '"data"' in text and ('"annotations"' in text or '"completions"' in text)
-    return (full and '"result"' in text) or ("original_width" in text and bool(re.search(_KINDS, text)))
-
-
-def _identity(entry: Any, index: int) -> Any:
-    return entry.get("id", index) if isinstance(entry, dict) else index
 
 
 def _tasks(entry: Any, where: str, split: str | None, found: Source) -> Iterator[Task]:
@@ -177,10 +168,10 @@ def _corners(region: dict[str, Any], value: dict[str, Any], size: tuple[float, f
     if "keypointlabels" in value:
         return "a key point has no box"
     degrees = number(value.get("rotation") or 0)
-    if degrees is None or (degrees % 360 and not size):
-        return (
-            "turned by an angle that is no number" if degrees is None else "turned, but the picture's size is not given"
-        )
+    if degrees is None:
+        return "turned by an angle that is no number"
+    if degrees % 360 and not size:
+        return "turned, but the picture's size is not given"
     width, height = size or (1.0, 1.0)
     sx, sy = width / 100, height / 100
     points = points_of(value.get("points"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import example, load_json, matching, text_of
+from data.converters.json_files import FileLayout, load_json, text_of
 from data.converters.shapes import Corners, around, ellipse, points_of, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of
@@ -17,24 +17,19 @@ from utils.errors import UserError
 NO_AREA = {"point", "points", "line", "linestrip"}
 
 
-def recognise(source: Path) -> str | None:
-    """labelme JSON files at or below `source`."""
-    return example(source, "labelme JSON", _known)
+def _known(text: str) -> bool:
+    return '"shapes"' in text or ('"imageData"' in text and '"imagePath"' in text)
+
+
+LAYOUT = FileLayout("labelme JSON", _known, "labelme JSON (with 'shapes' and 'imagePath'); name the folder that does")
+recognise = LAYOUT.recognise
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """A record for each file. Polygons of one label with one `group_id` are parts of one object, as labelme has it."""
-    files = list(matching(source, _known))
-    if not files:
-        raise UserError(f"{source}: holds no labelme JSON (with 'shapes' and 'imagePath'); name the folder that does")
-    root = source if source.is_dir() else source.parent
-    found = Source("labelme JSON", (images or root,))
+    files, root, found = LAYOUT.open(source, images)
     found.records = _records(files, root, images, found)
     return found
-
-
-def _known(text: str) -> bool:
-    return '"shapes"' in text or ('"imageData"' in text and '"imagePath"' in text)
 
 
 def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:

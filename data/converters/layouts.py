@@ -53,14 +53,10 @@ def recognise(source: Path) -> tuple[str, str]:
         beside = found.pop(BESIDE)
         found = {name: f"{what} ({beside} is beside it, not read)" for name, what in found.items()}
     if not found:
-        known = ", ".join(LAYOUTS)
-        raise UserError(
-            f"{source}: holds no annotations of a known layout ({known}); is it the right folder? "
-            "--with datumaro reads others"
-        )
+        remedy = "is it the right folder? --with datumaro reads others"
+        raise UserError(f"{source}: holds no annotations of a known layout ({', '.join(LAYOUTS)}); {remedy}")
     if len(found) > 1:
         each = "; ".join(f"{name}: {what}" for name, what in found.items())
-        raise UserError(
-            f"{source}: holds several layouts ({each}); name one before it: data.convert {next(iter(found))} SRC"
-        )
+        remedy = f"name one before it: data.convert {next(iter(found))} SRC"
+        raise UserError(f"{source}: holds several layouts ({each}); {remedy}")
     return next(iter(found.items()))

@@ -6,31 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import example, load_json, matching, text_of
+from data.converters.json_files import FileLayout, load_json, text_of
 from data.converters.shapes import around, points_of, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of
 from utils.errors import UserError
 
 
-def recognise(source: Path) -> str | None:
-    """Supervisely files at or below `source`."""
-    return example(source, "Supervisely", _known)
+def _known(text: str) -> bool:
+    return all(key in text for key in ('"objects"', '"size"', '"tags"'))
+
+
+LAYOUT = FileLayout("Supervisely", _known, "Supervisely ann/*.json; name the project's folder")
+recognise = LAYOUT.recognise
 
 
 def read(source: Path, images: Path | None = None) -> Source:
     """One record for each file in an `ann` folder; data sets called train, val or test are parts of a split."""
-    files = list(matching(source, _known))
-    if not files:
-        raise UserError(f"{source}: holds no Supervisely ann/*.json; name the project's folder")
-    root = source if source.is_dir() else source.parent
-    found = Source("Supervisely", (images or root,))
+    files, root, found = LAYOUT.open(source, images)
     found.records = _records(files, root, images, found)
     return found
-
-
-def _known(text: str) -> bool:
-    return all(key in text for key in ('"objects"', '"size"', '"tags"'))
 
 
 def _records(files: list[Path], root: Path, images: Path | None, found: Source) -> Iterator[Record]:

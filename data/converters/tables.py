@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.converters.json_files import example, matching
+from data.converters.json_files import FileLayout
 from data.converters.shapes import numbers, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -25,6 +25,14 @@ COLUMNS = {  # what a column is called, without case and marks
 }  # fmt: skip
 RETINANET = ("picture", "x1", "y1", "x2", "y2", "label")
 MAKESENSE = ("label", "x1", "y1", "wide", "high", "picture", "width", "height")
+
+
+def _known(text: str) -> bool:
+    return _columns(text) is not None
+
+
+LAYOUT = FileLayout("CSV table", _known, "CSV of boxes (columns filename, class, xmin, ymin, xmax, ymax)", (".csv",))
+recognise = LAYOUT.recognise
 
 
 @dataclass(frozen=True)
@@ -48,27 +56,14 @@ class Rows:
     fractions: bool = False
 
 
-def recognise(source: Path) -> str | None:
-    """Tables of boxes at or below `source`."""
-    return example(source, "CSV table", _known, ".csv")
-
-
 def read(source: Path, images: Path | None = None) -> Source:
     """Every table below `source`; a table called train, val or test is that part of the split."""
-    files = list(matching(source, _known, ".csv"))
-    if not files:
-        raise UserError(f"{source}: holds no CSV of boxes (columns filename, class, xmin, ymin, xmax, ymax)")
-    root = source if source.is_dir() else source.parent
-    found = Source("CSV table", (images or root,))
+    files, root, found = LAYOUT.open(source, images)
     pictures: dict[tuple[Path, str, str | None], Rows] = {}
     for file in files:
         _take(file, root, pictures, found)
     found.records = _records(pictures, images)
     return found
-
-
-def _known(text: str) -> bool:
-    return _columns(text) is not None
 
 
 def _table(text: str) -> Iterator[list[str]]:
@@ -148,12 +143,5 @@ def _descriptions(file: Path) -> dict[str, str]:
 def _records(pictures: dict[tuple[Path, str, str | None], Rows], images: Path | None) -> Iterator[Record]:
     for (folder, picture, split), rows in pictures.items():
         folders = (folder, *([images] if images else []))
-        yield Record(
-            rows.where,
-            picture,
-            folders,
-            size=rows.size,
-            items=tuple(rows.items),
-            split=split,
-            normalised=rows.fractions,
-        )
+        items = tuple(rows.items)
+        yield Record(rows.where, picture, folders, "", rows.size, items, split, normalised=rows.fractions)

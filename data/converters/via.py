@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.converters.json_files import example, load_json, matching, text_of
+from data.converters.json_files import FileLayout, load_json, text_of
 from data.converters.shapes import Corners, around, ellipse, number, numbers
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_of_file
@@ -20,9 +20,13 @@ from utils.errors import UserError
 PREFERRED = ("class", "label", "name", "type", "object", "category")  # of several attributes, the one that is the class
 
 
-def recognise(source: Path) -> str | None:
-    """VGG Image Annotator files at or below `source`."""
-    return example(source, "VGG Image Annotator", _known, ".json", ".csv")
+def _known(text: str) -> bool:
+    return "region_attributes" in text or '"_via_' in text
+
+
+_MISSING = "VIA project, JSON or CSV; name the file or its folder"
+LAYOUT = FileLayout("VGG Image Annotator", _known, _MISSING, (".json", ".csv"))
+recognise = LAYOUT.recognise
 
 
 def read(source: Path, images: Path | None = None) -> Source:
@@ -31,19 +35,11 @@ def read(source: Path, images: Path | None = None) -> Source:
     Raises:
         UserError: no VIA file, or several attributes of which none is plainly the class.
     """
-    files = list(matching(source, _known, ".json", ".csv"))
-    if not files:
-        raise UserError(f"{source}: holds no VIA project, JSON or CSV; name the file or its folder")
-    root = source if source.is_dir() else source.parent
-    found = Source("VGG Image Annotator", (images or root,))
+    files, root, found = LAYOUT.open(source, images)
     entries = [(file, entry) for file in files for entry in _entries(file)]
     key = _class_attribute([region for _, entry in entries for region in _regions(entry)], source)
     found.records = _records(entries, key, root, images, found)
     return found
-
-
-def _known(text: str) -> bool:
-    return "region_attributes" in text or '"_via_' in text
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:
@@ -80,9 +76,8 @@ def _class_attribute(regions: list[Any], source: Path) -> str:
     attributes = Counter(key for region in regions for key in _part(region, "region_attributes"))
     chosen = next((key for word in PREFERRED for key in attributes if key.casefold() == word), None)
     if chosen is None and len(attributes) > 1:
-        raise UserError(
-            f"{source}: regions have the attributes {', '.join(sorted(attributes))}; call that of the class 'class'"
-        )
+        known = ", ".join(sorted(attributes))
+        raise UserError(f"{source}: regions have the attributes {known}; call that of the class 'class'")
     return chosen or next(iter(attributes), "class")
 
 
@@ -113,9 +108,8 @@ def _records(
 
 def _boxes(region: Any, key: str) -> list[Box | str]:
     value = _part(region, "region_attributes").get(key)
-    chosen = (
-        [name for name, on in value.items() if on] if isinstance(value, dict) else [value]
-    )  # check boxes are a dict
+    # check boxes are a dict
+    chosen = [name for name, on in value.items() if on] if isinstance(value, dict) else [value]
     labels = [label for label in map(text_of, chosen) if label]
     shape = _part(region, "shape_attributes")
     corners = _corners(shape, str(shape.get("name")))
@@ -137,8 +131,5 @@ def _corners(shape: dict[str, Any], kind: str) -> Corners | str:
     if values is None:
         return f"a {kind} is not known" if not keys else f"a {kind} with a number that is missing"
     a, b, c, d = values
-    return (a, b, a + c, b + d) if kind == "rect" else ellipse(a, b, c, d, _degrees(shape))
-
-
-def _degrees(shape: dict[str, Any]) -> float:
-    return math.degrees(number(shape.get("theta")) or 0.0)
+    degrees = math.degrees(number(shape.get("theta")) or 0.0)
+    return (a, b, a + c, b + d) if kind == "rect" else ellipse(a, b, c, d, degrees)

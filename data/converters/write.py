@@ -36,9 +36,8 @@ def write(target: Path, pictures: Sequence[Picture], names: Sequence[str], comme
                 target.rename(Path(scratch) / "old")
             fresh.replace(target)
     except OSError as error:
-        raise UserError(
-            f"{error.filename or target}: cannot be written ({error.strerror}); name another --out"
-        ) from None
+        why = f"cannot be written ({error.strerror})"
+        raise UserError(f"{error.filename or target}: {why}; name another --out") from None
 
 
 def _fill(root: Path, pictures: Sequence[Picture], names: Sequence[str]) -> None:

@@ -59,9 +59,8 @@ def _label_files(root: Path) -> list[Path]:
 
 
 def _classes(texts: list[Path]) -> int:
-    numbers = {
-        int(match) for text in texts for match in re.findall(rb"(?m)^\s*(\d{1,5})(?:\.0*)?\s", text.read_bytes())
-    }
+    first = re.compile(rb"(?m)^\s*(\d{1,5})(?:\.0*)?\s")
+    numbers = {int(match) for text in texts for match in first.findall(text.read_bytes())}
     return max((number for number in numbers if number < MOST_CLASSES), default=-1) + 1
 
 
@@ -73,9 +72,8 @@ def _records(root: Path, images: Path, texts: list[Path], config: Config, found:
     trained = [parts for parts in stated.values() if "train" in parts]
     no_split = bool(trained) and all(len(parts) > 1 for parts in trained)
     told = "which is no split of them" if no_split else "kept for validation or test"
-    found.counts[f"pictures that two parts of the split name, {told}"] = sum(
-        len(parts) > 1 for parts in stated.values()
-    )
+    twice = sum(len(parts) > 1 for parts in stated.values())
+    found.counts[f"pictures that two parts of the split name, {told}"] = twice
     pairs = pair(pictures, images, texts, root)
     found.counts["label files found by the name of their picture alone"] = pairs.by_name
     for unclear, reason, kind in pairs.unclear:

@@ -41,15 +41,15 @@ def find_config(source: Path, files: Iterable[Path]) -> Config:
     """
     files = list(files)
     if source.is_file():
-        stated = [_read(source)]
+        near = [source]
     else:
-        near = [file for file in files if len(file.relative_to(source).parts) <= 2]
-        stated = [_read(file) for file in near if is_config(file)]
-    config = _agreed(stated, "names") if stated else Config()
+        near = [file for file in files if len(file.relative_to(source).parts) <= 2 and is_config(file)]
+    stated = [_read_yaml(file) if file.suffix.lower() in (".yaml", ".yml") else _read_data(file) for file in near]
+    config = _agreed(stated) if stated else Config()
     lists = [(file, _lines(file)) for file in files if is_names(file)]
     plain = [Config(file, tuple(lines)) for file, lines in lists if lines]
     if config.names is None and plain:
-        config.names = _agreed(plain, "names").names
+        config.names = _agreed(plain).names
     elif any(one.names != config.names for one in plain):
         config.notes.append(f"class lists that differ from {config.file.name}, whose names are used")
     if not config.entries and not source.is_file():
@@ -85,16 +85,12 @@ def is_list(file: Path) -> bool:
     return PurePosixPath(first.replace("\\", "/")).suffix.lower() in SUFFIXES
 
 
-def _agreed(stated: list[Config], what: str) -> Config:
+def _agreed(stated: list[Config]) -> Config:
     first = stated[0]
     for other in stated[1:]:
         if None not in (first.names, other.names) and other.names != first.names:
-            raise UserError(f"{first.file} and {other.file} state different {what}; remove the wrong one")
+            raise UserError(f"{first.file} and {other.file} state different names; remove the wrong one")
     return next((one for one in stated if one.entries), first)
-
-
-def _read(file: Path) -> Config:
-    return _read_yaml(file) if file.suffix.lower() in (".yaml", ".yml") else _read_data(file)
 
 
 def _read_yaml(file: Path) -> Config:

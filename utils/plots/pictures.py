@@ -87,7 +87,7 @@ def _annotate(
             taken.append(place)
             colour = style.rgb(int(boxes[i, 4]))
             draw.rectangle(place, fill=colour)
-            draw.text((place[0] + 2, (place[1] + place[3]) / 2), label, fill=_ink(colour), font=font, anchor="lm")
+            draw.text((place[0] + 2, (place[1] + place[3]) / 2), label, fill=style.ink(colour), font=font, anchor="lm")
 
 
 def _by_prominence(boxes: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -128,8 +128,3 @@ def _title(draw: Any, title: str, font: Any, size: tuple[int, int]) -> Rectangle
     draw.rectangle(strip, fill=(30, 30, 30))
     draw.text((4, strip[3] / 2), text, fill="white", font=font, anchor="lm")
     return strip
-
-
-def _ink(colour: tuple[int, int, int]) -> str:
-    """Black or white, whichever reads better on `colour`."""
-    return "black" if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140 else "white"

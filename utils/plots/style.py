@@ -42,6 +42,11 @@ def rgb(i: int) -> tuple[int, int, int]:
     return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
 
 
+def ink(ground: tuple[int, int, int]) -> str:
+    """Black or white, whichever reads better on a ground of `rgb`."""
+    return "black" if 0.299 * ground[0] + 0.587 * ground[1] + 0.114 * ground[2] > 140 else "white"
+
+
 def dash(i: int) -> str:
     """The line style of series `i`; it changes when the palette starts again."""
     return DASHES[i // len(PALETTE) % len(DASHES)]
