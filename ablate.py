@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         LOGGER.error(f"{what}: {error.strerror or error}; make room or choose another --project")
         return 1
     except KeyboardInterrupt:
-        LOGGER.warning("stopped before the first run; nothing was begun")
+        LOGGER.warning("stopped before the first run; nothing was started")
         return 130
 
 

@@ -170,7 +170,7 @@ def summarise(tally: Tally, model: Model, folder: object) -> None:
     parts = ", ".join(f"{milliseconds:.1f} ms {part}" for part, milliseconds in each.items())
     what = "1 picture" if tally.frames == 1 else f"{tally.frames} pictures"
     LOGGER.info(f"{what}, boxes: {counted(tally.boxes)}")
-    LOGGER.info(f"{parts} a picture, waiting for one another left out")
+    LOGGER.info(f"{parts} per picture, not counting time spent waiting for one another")
     if tally.faults:
         LOGGER.warning(f"{tally.faults} of the sources or files failed, see above")
     LOGGER.info(f"results are in {folder}")

@@ -44,7 +44,7 @@ LOGGER = logging.getLogger("anneal")
 REFUSED = {
     "--keras": "it needs TensorFlow; ONNX is read everywhere",
     "--int8": "quantisation needs calibration, which is not offered; --half halves a file",
-    "--optimize": "TorchScript for phones is no longer developed; take onnx or coreml",
+    "--optimize": "TorchScript for phones is no longer developed; use onnx or coreml",
     "--inplace": "nothing is computed in place here",
     "--agnostic-nms": "the NMS inside a file keeps classes apart; export without --nms and choose in detect.py",
     "--topk-per-class": "it belongs to TensorFlow; --max-det limits the boxes of a picture",
@@ -63,7 +63,7 @@ class Options:
         [], "pixels: one side, or height and width (default: as it was trained)", aliases=("--img", "--img-size")
     )
     batch_size: int = option(
-        1, "pictures a run of a file that takes a fixed number", aliases=("--batch",), low=1, high=4096
+        1, "pictures per run, for a file with a fixed batch size", aliases=("--batch",), low=1, high=4096
     )
     dynamic: bool = option(
         False,
@@ -72,8 +72,8 @@ class Options:
     )
     half: bool = option(False, "layers in float16: half the size")
     nms: bool = option(False, "NMS inside the file, whose output is then (B, max_det, 6)")
-    conf_thres: float = option(0.25, "with --nms: lowest score that counts", low=0, high=1)
-    iou_thres: float = option(0.45, "with --nms: overlap from which the lesser box is dropped", low=0, high=1)
+    conf_thres: float = option(0.25, "with --nms: minimum score", low=0, high=1)
+    iou_thres: float = option(0.45, "with --nms: IoU threshold", low=0, high=1)
     max_det: int = option(300, "with --nms: rows of the output", low=1, high=100_000)
     opset: int = option(18, "ONNX operator set", low=17, high=23)
     simplify: bool = option(False, "have ONNX Runtime rewrite the ONNX file")
@@ -105,10 +105,10 @@ def _check_idle(options: Options, given: set[str]) -> None:
     """Refuse flags that would do nothing."""
     for name in ("conf_thres", "iou_thres", "max_det"):
         if name in given and not options.nms:
-            raise UserError(f"--{name.replace('_', '-')} goes with --nms alone; add that, or leave it out")
+            raise UserError(f"--{name.replace('_', '-')} has an effect only with --nms; add that, or leave it out")
     for name in ("opset", "simplify"):
         if name in given and not set(options.include) & {"onnx", "openvino", "engine"}:
-            raise UserError(f"--{name} goes with the formats onnx, openvino and engine; leave it out")
+            raise UserError(f"--{name} applies only to onnx, openvino and engine; leave it out")
 
 
 def run(options: Options) -> int:
@@ -136,7 +136,7 @@ def _metadata(options: Options, detector: Detector, state: dict, device: torch.d
         raise UserError("--imgsz takes one side or height and width, 1 to 16384 pixels each; correct it")
     sides = [image_size(side, stride) for side in sides]
     if not options.dynamic and options.batch_size * sides[0] * sides[-1] > MAX_PIXELS:
-        raise UserError(f"--batch-size and --imgsz come to over {MAX_PIXELS:,} pixels; lower one, or give --dynamic")
+        raise UserError(f"--batch-size and --imgsz amount to over {MAX_PIXELS:,} pixels; lower one, or give --dynamic")
     return exporters.Metadata(
         names=tuple(detector.names),
         stride=stride,
@@ -180,7 +180,7 @@ def _validation(options: Options, facts: exporters.Metadata, state: dict[str, An
     dataset = load_dataset(options.data or state.get("data") or "mask.yaml")
     check_classes(facts.names, dataset.names, dataset.file)
     if not facts.dynamic and facts.size[0] != facts.size[1]:
-        raise UserError("--compare takes files of one side, or --dynamic ones; give --imgsz one number")
+        raise UserError("--compare needs files of square or --dynamic size; give --imgsz one number")
     index = build_index(dataset.val, dataset.classes, root=dataset.root, poses=dataset.poses, desc="val")
     store, size = ImageStore(index, max(facts.size), "auto", desc="val"), max(facts.size)
     return ValLoader(index, store, batch_size=facts.batch, size=size, stride=facts.stride, rect=facts.dynamic)
@@ -188,7 +188,7 @@ def _validation(options: Options, facts: exporters.Metadata, state: dict[str, An
 
 def comparison(export: Export, weights: Path, loader: ValLoader) -> str:
     """A table of the checkpoint and each file made: size, mAP50-95, time of the network alone."""
-    lines = [f"{'format':<14}{'MB':>8}{'mAP50-95':>10}{'ms a picture':>14}"]
+    lines = [f"{'format':<14}{'MB':>8}{'mAP50-95':>10}{'ms per picture':>16}"]
     for name, path in {"checkpoint": weights, **export.made}.items():
         model = export.detector
         if name != "checkpoint":
@@ -196,7 +196,7 @@ def comparison(export: Export, weights: Path, loader: ValLoader) -> str:
         speed = Speed()
         metrics = evaluate(model, loader, speed=speed)
         milliseconds = 1000 * speed.seconds["inference"] / max(speed.pictures, 1)
-        lines.append(f"{name:<14}{megabytes(path):>8.1f}{metrics.map:>10.5f}{milliseconds:>14.2f}")
+        lines.append(f"{name:<14}{megabytes(path):>8.1f}{metrics.map:>10.5f}{milliseconds:>16.2f}")
     return "\n".join(lines)
 
 

@@ -43,7 +43,7 @@ def _published(
     _check(others)
     if pretrained:
         if classes != 80:
-            raise UserError(f"classes={classes}: published weights are of 80; add pretrained=False, or train")
+            raise UserError(f"classes={classes}: published weights have 80; add pretrained=False, or train")
         return load(f"{name}.pt", device)
     network = models.build(name, classes).eval()
     return Model(network.to(default_device(device)), network.names, 640)

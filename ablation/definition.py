@@ -90,7 +90,7 @@ def read(path: Path, recorded: bool = False) -> tuple[Definition, dict[str, Any]
     common = _mapping(content, "common", path)
     if "data" in content:
         if "data" in common:
-            raise UserError(f"{path}: data is given by itself and in common; give it once")
+            raise UserError(f"{path}: data is given both at the top level and in common; give it once")
         common = {"data": content["data"]} | common
     plugins = common.get("plugin", [])
     import_plugins(

@@ -39,7 +39,7 @@ def print_estimate(study: Study, device: str, asked: StudyOptions) -> int:
         seconds, basis = from_steps(todo[0], device)
     epochs = sum(cell.asked.run.epochs - study.record(cell).facts.get("epoch", 0) for cell in todo)
     workers = 1 if asked.ray else min(len(placements(asked.demand(device))), len(todo))
-    manner = "one after the other" if workers == 1 else f"{workers} at once, if that slows none down"
+    manner = "one after the other" if workers == 1 else f"{workers} at once, if they do not slow one another down"
     LOGGER.info(
         f"about {duration(seconds * epochs / workers)} {manner}: {counted(epochs, 'epoch')} of {seconds:.3g} s, {basis}"
     )
@@ -75,7 +75,7 @@ def from_steps(cell: Cell, device: str) -> tuple[float, str]:
             marks.append(_since(began, session.device))
     train = statistics.median(marks) * len(session.data.train)
     validation = statistics.median(forward[1:]) * math.ceil(len(session.data.val.index) / asked.run.batch_size)
-    return train + validation, f"by {len(marks)} steps of {cell.name}, a rough guess"
+    return train + validation, f"by {len(marks)} steps of {cell.name}, a rough estimate"
 
 
 def _batches(session: Session) -> Iterator[Batch]:

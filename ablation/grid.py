@@ -73,8 +73,8 @@ def points(definition: Definition) -> Iterator[dict[str, Any]]:
 def _unfit(rule: dict[str, Any], variants: list[str]) -> str:
     said = ", ".join(f"{name}: {' or '.join(map(str, values))}" for name, values in rule.items())
     unknown = next((name for name in rule.get("variant", []) if name not in variants), None)
-    remedy = "take it out" if unknown is None else f"variant '{unknown}': {nearest(unknown, variants)}"
-    return f"exclude {{{said}}} fits no run of this study; {remedy}"
+    remedy = "remove it" if unknown is None else f"variant '{unknown}': {nearest(unknown, variants)}"
+    return f"exclude {{{said}}} matches no run of this study; {remedy}"
 
 
 def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = None) -> list[Cell]:
@@ -99,12 +99,12 @@ def expand(definition: Definition, names: dict[str, dict[str, Any]] | None = Non
         cell = Cell(name, {key: point[key] for key in varied}, tuple(argv), _parse(argv, name))
         what = repr(cell.identity)
         if what in first:
-            raise UserError(f"runs {first[what]} and {name} are the same; take one of them out")
+            raise UserError(f"runs {first[what]} and {name} are the same; remove one of them")
         first[what] = name
         cells.append(cell)
     for said in [" ".join(said) for name, value in definition.common.items() for said in _sayings(name, value)]:
         if said not in used:
-            raise UserError(f"{said} would do nothing: no run of this study has a use for it; leave it out")
+            raise UserError(f"{said} would do nothing: no run of this study uses it; leave it out")
     return _named_as_before(cells, names or {})
 
 
@@ -142,7 +142,7 @@ def notes(definition: Definition) -> list[str]:
     for name in definition.common:
         without = [policy for policy in definition.grid["lr_policy"] if name in options.idle_for(policy)]
         if without:
-            lines.append(f"{flag(name)} does not go to {', '.join(without)}, which have no use for it")
+            lines.append(f"{flag(name)} is not passed to {', '.join(without)}, which do not use it")
     return lines
 
 

@@ -29,12 +29,12 @@ class StudyOptions:
 
     study: str = option("", "study file (YAML): grid, exclude, variants, common; see docs/ablation.md")
     seeds: str = option("1", "repeats of each cell: how many (3 is seeds 0, 1, 2), or a list such as 0,4,7")
-    dry_run: bool = option(False, "list the runs and estimate their time; do nothing")
-    retry_failed: bool = option(False, "also do again what failed before")
+    dry_run: bool = option(False, "list the runs and estimate their time without starting any")
+    retry_failed: bool = option(False, "also retry the runs that failed before")
     per_gpu: int = option(1, "runs at once on each GPU, while memory allows, or on the CPU, sharing its cores", low=1)
     gpus_per_run: int = option(1, "GPUs that each run is given, all of one machine", low=1)
     ray: str = option("", "hand the runs to a Ray cluster: its address, or 'local' to start one here")
-    cpus_per_run: float | None = option(None, "CPUs that a run asks Ray for, 0 or a part of one too", low=0)
+    cpus_per_run: float | None = option(None, "CPUs that a run requests from Ray; 0 and fractions are allowed", low=0)
 
     def demand(self, device: str) -> Demand:
         """What each run asks of a machine. Raises UserError."""
@@ -57,7 +57,7 @@ def parse(argv: Sequence[str] | None = None) -> Asked:
     asked = _parse(argv)
     if asked.study.ray and asked.device not in ("auto", "", "cpu"):
         what = f"--device {asked.device} with --ray"
-        raise UserError(f"{what}: Ray says which GPUs a run gets; leave --device out, or give cpu")
+        raise UserError(f"{what}: Ray assigns the GPUs; leave --device out, or give cpu")
     return asked
 
 

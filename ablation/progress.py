@@ -48,7 +48,7 @@ class Screen:
     def lost(self, cell: Cell, how: str) -> None:
         """The worker of a run is gone, most often with its node."""
         self._erase()
-        LOGGER.warning(f"{cell.name}: its worker was lost ({how}); it goes on where there is room")
+        LOGGER.warning(f"{cell.name}: its worker was lost ({how}); the run continues on the next free worker")
 
     def draw(self, running: set[str]) -> None:
         """Bring the table up to date: a line a run under way, and the whole with the time left."""

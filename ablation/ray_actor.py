@@ -60,7 +60,7 @@ class RayActor:
         """What this machine lacks of what must be shared; empty where it has all."""
         there = self.here
         if not Path(there.cwd).is_dir():
-            return f"{there.cwd}: no such folder there; the study, its data and the trainer must lie at the same paths"
+            return f"{there.cwd}: no such folder there; study, data and trainer must be at the same paths on all nodes"
         if not (there.study / FILE).is_file() or _digest([there.study / FILE]) != there.seen:
             return f"{there.study}: is not this study's folder there; all nodes must share it"
         if _digest(_sources()) != there.code:

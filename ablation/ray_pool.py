@@ -21,7 +21,7 @@ from utils.errors import UserError
 LOGGER = logging.getLogger("anneal")
 LOCAL = "local"
 ADDRESS = "give HOST:PORT as `ray start --head` printed it, 'auto' on a node of the cluster, or 'local'"
-AUTHENTICATION = "somebody answers there: is it the port of Ray, and are RAY_AUTH_MODE and the token the cluster's?"
+AUTHENTICATION = "is that the port of Ray, and are RAY_AUTH_MODE and the token those of the cluster?"
 LOOK = 2.0  # seconds between two looks at which nodes there are
 REACHED = 5.0  # seconds in which a cluster must be reached
 STARTING = 30.0  # seconds that the first worker may take
@@ -110,15 +110,15 @@ class RayWorkerPool:
     def _say_why_nothing_runs(self, nodes: list[str]) -> None:
         """Raises UserError where none of the nodes with room for a run is fit for it; tells once where one waits."""
         if nodes and all(node in self.unfit for node in nodes):
-            raise UserError(f"--ray: no node can take a run; {self.unfit[nodes[0]]}")
+            raise UserError(f"--ray: no node can run one; {self.unfit[nodes[0]]}")
         if self.workers:
             self.idle = 0.0
         elif not self.idle:
             self.idle = time.monotonic()
         elif self.idle > 0 and (not nodes or time.monotonic() - self.idle > STARTING):
             self.idle = -1.0
-            why = "what its nodes have is in use by others" if nodes else "no node is left that has room for a run"
-            LOGGER.warning(f"waiting for the cluster: {why}; Ctrl-C stops, and --resume goes on later")
+            why = "the resources of its nodes are in use" if nodes else "no remaining node has room for a run"
+            LOGGER.warning(f"waiting for the cluster: {why}; Ctrl-C stops; --resume continues later")
 
     def _start(self, node: str, slot: Slot) -> RayWorker:
         there = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)

@@ -19,7 +19,7 @@ from utils.tracker import read_csv
 
 CONSOLE = "console.txt"
 LAST_LINES = 12
-REMEDY = "remove the run's folder, which is then trained anew"
+REMEDY = "remove the run's folder to train it again"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def final_metrics(folder: Path, facts: dict[str, Any]) -> dict[str, float]:
     best = epoch_of(folder / "weights" / "best.pt") or facts["epoch"]
     row = next((row for row in rows if row["epoch"] == best - 1), None)
     if row is None:
-        raise UserError(f"{table}: has no row of epoch {best - 1}; {REMEDY}")
+        raise UserError(f"{table}: has no row for epoch {best - 1}; {REMEDY}")
     scores = {name: row[column] for name, column in zip(METRICS, COLUMNS, strict=True)}
     return scores | {"best_epoch": best, "epochs": facts["epoch"]}
 

@@ -146,7 +146,7 @@ def plan(asked: Definition, folder: Path, command: str) -> Study:
     left_out = sorted(set(names) - {cell.name for cell in cells})
     if left_out:
         what = f"this command leaves out {len(left_out)} of its runs, such as {left_out[0]}"
-        raise UserError(f"{folder}: {what}; a study only grows: give all its values again, or choose another --name")
+        raise UserError(f"{folder}: {what}; a study can only grow: give all its values again, or choose another --name")
     return Study(folder, asked, cells, command or recorded.get("command", ""), recorded.get("seen", {}))
 
 

@@ -57,7 +57,7 @@ def placements(demand: Demand) -> list[Placement]:
             if demand.gpus > 1:
                 raise UserError(f"--gpus-per-run {demand.gpus}: runs go to the {chosen[0].type.upper()}; leave it out")
             if chosen[0].type == "mps" and per_gpu > 1:
-                raise UserError(f"--per-gpu {per_gpu}: on the MPS device runs go one after the other; leave it out")
+                raise UserError(f"--per-gpu {per_gpu}: the MPS device takes one run at a time; leave it out")
             threads = max(1, torch.get_num_threads() // per_gpu) if per_gpu > 1 else None
             return [Placement(name or "auto", None if chosen[0].type == "mps" else "", threads)] * per_gpu
     seen = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]

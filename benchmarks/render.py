@@ -127,7 +127,7 @@ def main() -> None:
         if options.compile:
             results[str(size)] |= measure_batches(size, options.rounds, True)
     for size, cases in results.items():
-        print(f"{size} px: ms a picture, one core (fastest, median of {options.rounds} rounds)")
+        print(f"{size} px: ms per picture, one core (fastest, median of {options.rounds} rounds)")
         for name, figures in cases.items():
             print(f"  {name:40}{figures['fastest_ms']:8.3f}{figures['median_ms']:8.3f}")
     if options.out:

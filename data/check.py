@@ -40,11 +40,11 @@ class Options:
     """Look at a data set."""
 
     yaml: list[str] = config.option([], "the set's YAML; a bare name is looked up in data/ too", positional=True)
-    data: str = config.option("", "the same, as the other commands have it")
+    data: str = config.option("", "the same, spelled as in the other commands")
     imgsz: int = config.option(640, "training size: which boxes are too small to learn from", low=32, high=8192)
-    worst: int = config.option(5, "how many labels are named of each kind that looks wrong", low=0, high=1000)
+    worst: int = config.option(5, "how many suspicious labels of each kind are listed", low=0, high=1000)
     workers: int = config.option(8, "threads that read pictures", low=1, high=256)
-    out: str = config.option("", "folder of the text and the pictures; without it runs/check, runs/check2, ...")
+    out: str = config.option("", "folder for text and pictures (default: runs/check, runs/check2, ...)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def _own_folder(folder: Path) -> Path:
     """The folder named by the user, made; what an earlier check left there goes, but nothing of anybody else's."""
     there = [name for name in OURS if (folder / name).exists()]
     if there and OURS[0] not in there:
-        raise UserError(f"{folder}: holds a {there[0]}, which is of no earlier check; name another --out")
+        raise UserError(f"{folder}: holds a {there[0]}, which no earlier check wrote; name another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in there:
@@ -152,7 +152,7 @@ def _parts(parts: Mapping[str, Index]) -> list[str]:
     note = (
         f"small: under {SMALL**0.5:.0f} x {SMALL**0.5:.0f} px, medium: under {MEDIUM**0.5:.0f} x {MEDIUM**0.5:.0f} px"
     )
-    return ["", *_table(rows), f"({note}, by area in the pictures as they are)"]
+    return ["", *_table(rows), f"({note}, by area in the original pictures)"]
 
 
 def _classes(parts: Mapping[str, Index], names: Sequence[str]) -> list[str]:

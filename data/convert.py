@@ -38,28 +38,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     usage = "%(prog)s [LAYOUT] SRC --out DST [options]"
     parser = argparse.ArgumentParser("python -m data.convert", usage, __doc__.partition("\n")[0])
-    what = f"the set's folder or file; its layout is found out, or is named before it: {', '.join(layouts.LAYOUTS)}"
+    what = f"the set's folder or file; its layout is detected, or named before it: {', '.join(layouts.LAYOUTS)}"
     parser.add_argument("source", metavar="[LAYOUT] SRC", nargs="+", help=what)
     what = "folder to make; must be new, empty or the sample"
     parser.add_argument("--out", required=True, type=Path, metavar="DST", help=what)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, where they lie elsewhere")
     what = "read by this library, which must be installed: for other layouts, by its names of them"
     parser.add_argument("--with", dest="library", choices=["datumaro"], help=what)
-    parser.add_argument("--resplit", action="store_true", help="draw the split anew where one is published")
-    what = f"share that validates where the split is drawn ({splits.DEFAULT_SHARE})"
+    parser.add_argument("--resplit", action="store_true", help="draw a new split even where one is published")
+    what = f"fraction used for validation where the split is drawn ({splits.DEFAULT_SHARE})"
     parser.add_argument("--val", type=float, help=what)
-    parser.add_argument("--seed", type=int, default=0, help="which split is drawn (%(default)s)")
-    what = "class names a,b,c in the order of their numbers; objects of others are left out"
+    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn split (%(default)s)")
+    what = "class names a,b,c in the order of their numbers; other objects are left out"
     parser.add_argument("--names", help=what)
     return parser
 
 
 def _convert(args: argparse.Namespace) -> None:
     if len(args.source) > 2:
-        raise UserError(f"{' '.join(args.source)}: give one folder, and its layout before it where you name it")
+        raise UserError(f"{' '.join(args.source)}: give one folder, with its layout before it if you want to name it")
     given = Path(args.source[-1])
     if args.val is not None and not 0 <= args.val < 1:
-        raise UserError(f"--val {args.val:g}: a share from 0 up to 1, such as 0.15")
+        raise UserError(f"--val {args.val:g}: give a fraction from 0 up to 1, such as 0.15")
     for path in (given, *filter(None, [args.images])):
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
@@ -144,7 +144,7 @@ def _print_skipped(found: Source) -> None:
     for line in found.skipped[:SHOWN]:
         print(f"skipped {line}".encode(errors="backslashreplace").decode())  # names of files may be no text
     if len(found.skipped) > SHOWN:
-        print(f"skipped {len(found.skipped) - SHOWN} more of the like")
+        print(f"skipped {len(found.skipped) - SHOWN} more like these")
 
 
 def _summarise(
@@ -170,7 +170,7 @@ def _summarise(
         if not boxes[part]:
             print(f"warning: no picture of {part} has a box: are its annotations missing?")
     if found.counts["boxes clipped to their picture"] * 2 > sum(len(picture.boxes) for picture in pictures):
-        print("warning: most boxes reach out of their pictures: are they corners where width and height are due?")
+        print("warning: most boxes reach out of their pictures: are they corners where width and height are expected?")
     shared = splits.shared_pictures(pictures)
     if shared:
         print(f"warning: identical pictures in two parts of the split, which flatters validation: {len(shared)}")

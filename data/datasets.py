@@ -86,7 +86,7 @@ def _find(data: str | Path) -> Path:
     near = [path.parent for path in looked if path.parent == PACKAGE or path == looked[0]]
     known = {path.name for folder in near for path in sorted(folder.glob("*.yaml"))[:100]}
     folders = " and ".join(dict.fromkeys(str(path.parent) for path in looked))
-    broken = ", but a link to nothing," if any(os.path.islink(path) for path in looked) else ""
+    broken = ", only a broken link" if any(os.path.islink(path) for path in looked) else ""
     hint = f"; {nearest(Path(data).name, known)}" if known else ""
     raise UserError(f"no data set file '{data}'{broken} (looked in {folders}); give --data with the set's YAML{hint}")
 
@@ -101,7 +101,7 @@ def _check_keys(file: Path, content: dict[Any, Any]) -> None:
             remedy = f"rename '{other}' to '{key}'" if other else f"add a line '{key}: ...' (see data/mask.yaml)"
             raise UserError(f"{file}: no '{key}'; {remedy}")
     if content.get("download"):
-        LOGGER.warning("%s: 'download' is ignored: nothing that a data file says is run.", place(file, "download"))
+        LOGGER.warning("%s: 'download' is ignored: commands in data files are never run.", place(file, "download"))
     foreign = [str(key) for key in content if key not in KEYS]
     if foreign:
         LOGGER.warning("%s: keys of other tools, ignored: %s", file, one_line(", ".join(foreign))[:300])

@@ -80,11 +80,11 @@ def _is_whole(path: Path, header: bytes, count: int) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        LOGGER.info(f"{path} cannot be read ({error.strerror}): made anew")
+        LOGGER.info(f"{path} cannot be read ({error.strerror}): building it again")
         return False
     if found == header and end == hashlib.sha256(header).digest():
         return True
-    LOGGER.info(f"{path} is not whole: made anew")
+    LOGGER.info(f"{path} is incomplete: building it again")
     return False
 
 

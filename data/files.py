@@ -92,7 +92,7 @@ def _tell_unused(found: Found) -> None:
     unused = unused_labels(found.files)
     if unused:
         what = "1 label file is" if len(unused) == 1 else f"{len(unused):,} label files are"
-        found.messages.append(f"{what} of no picture, such as {unused[0]}; name it as its picture, or remove it")
+        found.messages.append(f"{what} without a picture, such as {unused[0]}; name it as its picture, or remove it")
 
 
 def unused_labels(files: Iterable[str]) -> list[str]:
@@ -120,7 +120,7 @@ def _tell_kinds(found: Found, foreign: Mapping[str, list[str]], unknown: Mapping
         found.skipped += len(paths)
     for suffix, count in sorted(unknown.items()):
         what = "1 file" if count == 1 else f"{count:,} files"
-        found.messages.append(f"{what} with the suffix {suffix} passed over: not a kind of picture that is read")
+        found.messages.append(f"{what} with the suffix {suffix} ignored: not a supported picture format")
 
 
 def _within(source: Path, files: list[str]) -> list[str]:
@@ -161,7 +161,7 @@ def _listed(source: Path, root: Path, found: Found) -> Iterator[str]:
                 told = f"'{line}' leads outside {root}; used, but check that it is meant"
                 found.messages.append(f"{source}:{number}: {told}")
             if os.path.splitext(path)[1].lower() not in SUFFIXES + FOREIGN:
-                found.skip(f"{source}:{number}: '{line}' is no picture, skipped; known: {', '.join(SUFFIXES)}")
+                found.skip(f"{source}:{number}: '{line}' is not a picture, skipped; known: {', '.join(SUFFIXES)}")
                 continue
             here = path if os.path.isfile(path) else moved.find(line)
             if here is None:

@@ -192,7 +192,7 @@ class _Reader:
             return _broken(state, str(error)), True
         record = self._labelled((*state, zlib.crc32(picture)), shape, label)
         if lacks_end(picture):
-            record.notes.insert(0, (-1, "its end marker is missing, but every row is there: used; save it anew"))
+            record.notes.insert(0, (-1, "its end marker is missing, but every row is there: used; save it again"))
         return record, True
 
     def _labelled(self, state: tuple[int, int, int, int, int], shape: tuple[int, int], label: str) -> disk.Record:

@@ -182,6 +182,6 @@ def _drop_repeated(rows: np.ndarray, parsed: Parsed) -> None:
     kept = original == np.arange(len(rows))
     for row in np.nonzero(~kept)[0]:
         line, before = int(parsed.lines[row]), parsed.lines[original[row]]
-        parsed.notes.append((line, f"the row of line {before} again, dropped; delete it"))
+        parsed.notes.append((line, f"repeats the row of line {before}, dropped; delete it"))
     parsed.duplicates += int((~kept).sum())
     parsed.rows, parsed.lines, parsed.overhang = rows[kept], parsed.lines[kept], parsed.overhang[kept]

@@ -68,4 +68,4 @@ class Moved:
         if not self.count or not self._start:
             return []
         paths = "1 path is" if self.count == 1 else f"{self.count:,} paths are"
-        return [f"{source}: {paths} not here as written; taken from {self._here} in place of {'/'.join(self._start)}"]
+        return [f"{source}: {paths} not here as written; using {self._here} in place of {'/'.join(self._start)}"]

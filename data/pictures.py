@@ -34,7 +34,7 @@ def read_picture(path: str | Path) -> bytes:
     """The bytes of a picture file. OSError, or BadPictureError where it is no regular file or over 1 GiB."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-        raise BadPictureError(f"no regular file of up to {MAX_BYTES:,} bytes; replace it")
+        raise BadPictureError(f"not a regular file of up to {MAX_BYTES:,} bytes; replace it")
     with open(path, "rb") as file:
         return file.read()
 
@@ -173,7 +173,7 @@ def _convert(image: Image.Image) -> np.ndarray:
             raise ValueError
         return np.array(image.convert("RGB"))
     except ValueError:
-        raise BadPictureError(f"pixels of kind {image.mode} are not understood; convert it to 8-bit RGB") from None
+        raise BadPictureError(f"pixels of mode {image.mode} are not supported; convert it to 8-bit RGB") from None
 
 
 def _orientation(image: Image.Image) -> int:

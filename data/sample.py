@@ -58,7 +58,7 @@ def render(root: Path, *, seed: int = 0, train: int = 256, val: int = 64) -> Non
         if is_sample(root):  # another process drew it meanwhile
             return
         raise UserError(
-            f"{root}: the sample cannot be drawn there ({error.strerror}); free some space or rights"
+            f"{root}: the sample cannot be drawn there ({error.strerror}); free some space or check its permissions"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

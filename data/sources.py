@@ -59,7 +59,7 @@ def find_sources(file: Path, content: dict[Any, Any], key: str, root: Path, *, m
                 LOGGER.warning("%s: '%s' does not exist; using %s", place(file, key), one_line(entry), path)
         if path is None:
             path = absolute(root / os.path.expanduser(entry))
-            what = f"'{key}' names {path}, which {'is a link to nothing' if os.path.islink(path) else 'does not exist'}"
+            what = f"'{key}' names {path}, which {'is a broken link' if os.path.islink(path) else 'does not exist'}"
             if must_exist:
                 raise UserError(f"{place(file, key)}: {what}; correct it or 'path', or give --data with another YAML")
             LOGGER.warning("%s: %s: left out", place(file, key), what)

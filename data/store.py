@@ -159,5 +159,5 @@ class ImageStore:
         image = decode(self.index.files[i])
         if image.shape[:2] != tuple(self.index.shapes[i]):
             was, now = ("{1} x {0}".format(*shape[:2]) for shape in (self.index.shapes[i], image.shape))
-            raise UserError(f"{self.index.files[i]}: was {was} pixels and is {now} now; start again to index it anew")
+            raise UserError(f"{self.index.files[i]}: was {was} pixels and is {now} now; start again to read it anew")
         return resized(image, *self.shape(i))

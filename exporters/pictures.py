@@ -37,7 +37,7 @@ def some_pictures(data: str, state: dict[str, Any]) -> list[np.ndarray]:
             raise
         pictures = []
     if not pictures:
-        LOGGER.info("compared on drawn pictures: those of the checkpoint's data set are not here (--data names one)")
+        LOGGER.info("compared on drawn pictures: the checkpoint's data set was not found (name one with --data)")
         pictures = [draw_scene(np.random.default_rng(number))[0] for number in range(LOOKED_AT)]
     return pictures
 

@@ -40,7 +40,7 @@ def write(export: Export, out: Path) -> None:
         parser = trt.OnnxParser(network, logger)
         if not parser.parse(source.read_bytes()):
             reason = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-            raise UserError(f"TensorRT does not take the ONNX file: {reason[:160]}")
+            raise UserError(f"TensorRT does not accept the ONNX file: {reason[:160]}")
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
         if export.metadata.half:

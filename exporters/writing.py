@@ -17,7 +17,7 @@ def write(form: Format, export: Export, out: Path) -> None:
     """
     require(form.needs, f"--include {form.name}")
     if out.is_dir() and not form.owns(out):
-        raise UserError(f"{out}: is a folder of something else; move it away")
+        raise UserError(f"{out}: is a folder with other contents; move it away")
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True)

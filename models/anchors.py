@@ -26,7 +26,7 @@ def fit_anchors(model: Detector, sizes: np.ndarray, *, anchor_t: float = 4.0, se
     sizes = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
     usable = sizes[(sizes >= MINIMUM).all(1)]
     if not len(usable):
-        return f"anchors: no boxes of {MINIMUM:g} px or more to check them against; left as they are"
+        return f"anchors: no boxes of {MINIMUM:g} px or more to check them against; kept as they are"
     current = (head.anchors * head.stride.view(-1, 1, 1)).detach().double().cpu().numpy().reshape(-1, 2)
     before = recall(usable, current, anchor_t)
     line = f"anchors: {before:.1%} of {len(usable)} boxes reachable (ratio of sides under {anchor_t:g})"
@@ -34,15 +34,15 @@ def fit_anchors(model: Detector, sizes: np.ndarray, *, anchor_t: float = 4.0, se
         return line
     distinct = len(np.unique(usable, axis=0))
     if distinct < len(current):
-        return f"{line}; {distinct} different sizes are too few to estimate {len(current)} anchors, left as they are"
+        return f"{line}; {distinct} different sizes are too few to estimate {len(current)} anchors, kept as they are"
     found = estimate(usable, len(current), anchor_t, seed)
     after = recall(usable, found, anchor_t)
     if after < before or (after == before and not anew):
-        return f"{line}; k-means reaches no more ({after:.1%}), left as they are"
+        return f"{line}; k-means reaches no more ({after:.1%}), kept as they are"
     by_map = torch.from_numpy(found).view(*head.anchors.shape)
     head.set_anchors(by_map[head.stride.argsort().argsort()])  # the smallest to the finest map
     listing = " ".join(f"{w:.0f},{h:.0f}" for w, h in found)
-    return f"{line}; estimated anew from the data set: {after:.1%} with {listing}"
+    return f"{line}; estimated from the data set: {after:.1%} with {listing}"
 
 
 def recall(sizes: np.ndarray, anchors: np.ndarray, anchor_t: float) -> float:

@@ -82,7 +82,7 @@ def layout_of(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
         sound = isinstance(state["layout"], dict)  # a description, never the path of one
         if sound and _fits(state["layout"], state, path):
             return state["layout"]
-        raise UserError(f"{path}: weights and layout do not belong together; take another file")
+        raise UserError(f"{path}: weights and layout do not belong together; use another file")
     described, reason = state.get("described"), ""
     described = described if yolov5_format.is_such(described) else None
     try:
@@ -96,7 +96,7 @@ def layout_of(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
         if described is None and _fits(size, state, path):
             return read(size)
     raise UserError(
-        f"{path}: its network is none of {', '.join(SIZES)}, nor as it describes it{reason}; take another file"
+        f"{path}: its network is none of {', '.join(SIZES)}, nor as it describes it{reason}; use another file"
     )
 
 

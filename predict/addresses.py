@@ -96,7 +96,7 @@ def _chunks(text: str) -> Iterator[bytes]:
         with _opened(text) as answer:
             length = int(answer.headers.get("Content-Length") or 0)
             if answer.headers.get_content_maintype() == "multipart":
-                raise UserError(f"{shown}: the server sends a stream in place of a file; read it through rtsp, say")
+                raise UserError(f"{shown}: the server sends a stream, not a file; use an rtsp:// address, for example")
             count = 0
             with log.progress(desc="fetch", total=length or None, unit="B", unit_scale=True) as bar:
                 while chunk := answer.read(CHUNK):
@@ -108,7 +108,7 @@ def _chunks(text: str) -> Iterator[bytes]:
             raise
         raise UserError(f"{shown}: cannot be fetched ({_why(error)}); check the address") from None
     if length > count:
-        raise UserError(f"{shown}: broke off after {count:,} of {length:,} bytes; try again")
+        raise UserError(f"{shown}: the connection broke after {count:,} of {length:,} bytes; try again")
 
 
 def _opened(text: str) -> Any:

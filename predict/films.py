@@ -70,7 +70,7 @@ def read(origin: Origin, stride: int = 1) -> Iterator[Frame]:
     middle: after all that can be read.
     """
     if not os.path.isfile(origin.file):
-        raise Unreadable(f"{origin.shown}: is no file, or is gone")
+        raise Unreadable(f"{origin.shown}: is not a file, or no longer exists")
     frames = _read_av(origin, stride) if pyav() else _read_cv(origin, stride)
     empty = True
     for frame in frames:
@@ -86,7 +86,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
     try:
         with av.open(origin.file) as container:
             if not container.streams.video:
-                raise Unreadable(f"{origin.shown}: has no picture track")
+                raise Unreadable(f"{origin.shown}: has no video track")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             duration = container.duration / 1e6 if container.duration else None

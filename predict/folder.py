@@ -49,4 +49,4 @@ def _spare(folder: Path, origins: Sequence[Origin], media: bool) -> None:
     for origin in origins:
         place = os.path.realpath(origin.file)
         if origin.kind in ("picture", "video") and (place in written or place.startswith(tuple(gone))):
-            raise UserError(f"{origin.shown}: would be lost, for the results go to {folder}; choose another --name")
+            raise UserError(f"{origin.shown}: would be overwritten: the results go to {folder}; choose another --name")

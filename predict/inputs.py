@@ -39,7 +39,7 @@ def pictures_of(source: Any) -> tuple[list[np.ndarray], list[str]]:
         elif isinstance(item, np.ndarray):
             found.append((_checked(_of_array(item)), ""))
         else:
-            raise UserError(f"a {type(item).__name__} is no picture; give {KINDS}")
+            raise UserError(f"a {type(item).__name__} is not a picture; give {KINDS}")
     return [picture for picture, _ in found], [name or f"picture{i}" for i, (_, name) in enumerate(found)]
 
 
@@ -61,11 +61,11 @@ def _files(text: str) -> list[str]:
 def _of_array(array: np.ndarray) -> np.ndarray:
     """Grey becomes three equal channels, a fourth is dropped."""
     if array.dtype != np.uint8:
-        raise UserError(f"an array of {array.dtype} is no picture; give (h, w, 3) uint8 RGB")
+        raise UserError(f"an array of {array.dtype} is not a picture; give (h, w, 3) uint8 RGB")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise UserError(f"an array of shape {array.shape} is no picture; give (h, w, 3) uint8 RGB")
+        raise UserError(f"an array of shape {array.shape} is not a picture; give (h, w, 3) uint8 RGB")
     return np.repeat(array, 3, 2) if array.shape[2] == 1 else array[..., :3]
 
 
@@ -73,10 +73,10 @@ def _of_tensor(tensor: Tensor) -> Sequence[np.ndarray]:
     """(3, h, w) or (B, 3, h, w), uint8, or float in [0, 1]."""
     batch = tensor[None] if tensor.ndim == 3 else tensor
     if batch.ndim != 4 or batch.shape[1] != 3:
-        raise UserError(f"a tensor of shape {tuple(tensor.shape)} is no picture; give (3, h, w) or (B, 3, h, w) RGB")
+        raise UserError(f"a tensor of shape {tuple(tensor.shape)} is not a picture; give (3, h, w) or (B, 3, h, w) RGB")
     if batch.dtype != torch.uint8:
         if not batch.is_floating_point() or not ((batch >= 0) & (batch <= 1)).all():
-            raise UserError("a tensor of pictures is uint8, or float from 0 to 1; divide it by 255, say")
+            raise UserError("a tensor of pictures is uint8, or float from 0 to 1; for example, divide it by 255")
         batch = (batch.float() * 255).round().to(torch.uint8)
     return list(batch.detach().permute(0, 2, 3, 1).cpu().numpy())
 

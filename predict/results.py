@@ -214,7 +214,7 @@ class Results:
             size = f"{picture.shape[1]}x{picture.shape[0]}"
             lines.append(f"picture {place}/{len(self)} {file}: {size}, {found or 'nothing found'}")
         if self.times:
-            lines.append(", ".join(f"{ms:.1f} ms {part}" for part, ms in self.times.items()) + " a picture")
+            lines.append(", ".join(f"{ms:.1f} ms {part}" for part, ms in self.times.items()) + " per picture")
         return "\n".join(lines)
 
     def _repr_png_(self) -> bytes | None:

@@ -55,7 +55,7 @@ class Stream:
                 return
             attempt = 0 if count else attempt
             if attempt == len(self.pauses) or (not self.number and attempt == 2):
-                what = "lost, and could not be taken up again" if self.number else "cannot be opened"
+                what = "lost, and could not be reconnected" if self.number else "cannot be opened"
                 where = "number" if self.origin.file.isdecimal() else "address"
                 self.ended = f"{self.origin.shown}: {what}; check the {where}"
                 return
@@ -121,7 +121,7 @@ class Stream:
 
     def _keep(self, picture: np.ndarray, moment: float) -> None:
         if self._lost:
-            LOGGER.warning(f"{self.origin.name}: is there again")
+            LOGGER.warning(f"{self.origin.name}: reconnected")
             self._lost = False
         frame = Frame(self.origin, picture, self.number, moment)
         self.number += 1

@@ -39,7 +39,7 @@ class Clr(Policy):
         if self.step_epochs is not None and self.cycles is not None:
             raise self.refuse("step_epochs and cycles both set the length of a cycle; give one of them")
         if self.gamma is not None and self.mode != "exp_range":
-            raise self.refuse(f"gamma={self.gamma} has no meaning with mode={self.mode}; add mode=exp_range")
+            raise self.refuse(f"gamma={self.gamma} has no effect with mode={self.mode}; add mode=exp_range")
         if self._base > self._max:
             raise self.refuse(f"base_lr={self._base * self.lr0:g} is over max_lr={self._max * self.lr0:g}")
         momenta = self.base_momentum, self.max_momentum

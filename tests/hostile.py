@@ -160,7 +160,7 @@ def looping() -> dict[str, tuple[bytes, str]]:
             tensor(storage(), number(0), args(number(1 << 36)), args(number(0))),
             "larger than its numbers",
         ),
-        "a negative stride": (tensor(storage(), number(3), args(number(4)), args(number(-1))), "tensor of no sense"),
+        "a negative stride": (tensor(storage(), number(3), args(number(4)), args(number(-1))), "an impossible tensor"),
         "a tensor of text": (tensor(text("0"), number(0), *weight.values()), "calls a known class with text"),
         "more numbers than bytes": (storage(number(1 << 38)), "not as many as it says"),
         "a storage elsewhere": (storage(key=text("../../../etc/passwd")), "other than a tensor's numbers"),

@@ -105,7 +105,7 @@ def test_bad_flags(runs: Runs, capsys, flags: str, parts: list[str]) -> None:
         (["--resume", "none.pt"], ["--resume none.pt: no such checkpoint; give the path of a run's weights/last.pt"]),
         (["--resume"], ["there is no run under runs/train"]),
         (["--resume", "junk.pt"], ["junk.pt"]),
-        (["--resume", "best.pt"], ["best.pt: holds weights alone; resume from the run's weights/last.pt"]),
+        (["--resume", "best.pt"], ["best.pt: holds only weights; resume from the run's weights/last.pt"]),
         (["--resume", "future.pt"], ["future.pt: checkpoint version 999, newer than", "update the program"]),
     ],
 )
@@ -201,7 +201,7 @@ BAD_ROWS = [
     ("0.5 0.5 0.5 0.2 0.2", "class 0.5 is not a whole number"),
     ("one 0.5 0.5 0.2 0.2", "not numbers"),
     ("0 0.4 0.4 0.2 0.2", ""),
-    ("0 0.4 0.4 0.2 0.2", "again"),
+    ("0 0.4 0.4 0.2 0.2", "repeats"),
     ("1 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3", ""),  # a polygon: boxed
 ]
 

@@ -147,13 +147,13 @@ MISTAKES = {
     "--weights none.pt": "none.pt",
     "--weights best.onnx": "is an exported file already",
     "--weights BEST --include onx": "did you mean 'onnx'",
-    "--weights BEST --conf-thres 0.5": "--conf-thres goes with --nms alone",
-    "--weights BEST --include torchscript --simplify": "--simplify goes with the formats onnx",
+    "--weights BEST --conf-thres 0.5": "--conf-thres has an effect only with --nms",
+    "--weights BEST --include torchscript --simplify": "--simplify applies only to onnx",
     "--weights BEST --imgsz 1 2 3": "--imgsz takes one side or height and width",
     "--weights BEST --imgsz 0": "--imgsz takes one side or height and width",
     "--weights BEST --int8": "--int8 is not offered",
     "--weights BEST --data none.yaml": "none.yaml",
-    "--weights BEST --imgsz 64 96 --compare": "--compare takes files of one side",
+    "--weights BEST --imgsz 64 96 --compare": "--compare needs files of square",
     "--weights BEST --out BEST": "cannot be written",
 }
 
@@ -189,5 +189,5 @@ def test_a_folder_of_something_else_stays(best: Path, tmp_path: Path, caplog: py
     mine.mkdir()
     (mine / "mine.txt").write_text("mine")
     assert export.main(["--weights", str(best), "--include", "torchscript", "--out", str(tmp_path)]) == 1
-    assert "is a folder of something else" in lines(caplog, logging.ERROR)[0]
+    assert "is a folder with other contents" in lines(caplog, logging.ERROR)[0]
     assert (mine / "mine.txt").read_text() == "mine"

@@ -58,7 +58,7 @@ def test_nothing_runs(tmp_path: Path, case: str) -> None:
     canary = tmp_path / "canary"
     canary.with_suffix(".py").write_text(hostile.script_of(canary))
     pickle, asked = hostile.running(canary)[case]
-    refused(hostile.archive(tmp_path / "x.pt", pickle), f"refused, .*{asked}.*; take a file from a source you trust")
+    refused(hostile.archive(tmp_path / "x.pt", pickle), f"refused, .*{asked}.*; use a file from a source you trust")
     assert not canary.exists()
 
 
@@ -152,7 +152,7 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
     refused(tmp_path / "pipe.pt", "not a regular file")
     (tmp_path / "a.pt").symlink_to(tmp_path / "b.pt")
     (tmp_path / "b.pt").symlink_to(tmp_path / "a.pt")
-    refused(tmp_path / "a.pt", "symbolic links|no such checkpoint|a link to nothing")
+    refused(tmp_path / "a.pt", "symbolic links|no such checkpoint|a broken link")
     (tmp_path / "zero.pt").symlink_to("/dev/zero")
     refused(tmp_path / "zero.pt", "not a regular file")
 

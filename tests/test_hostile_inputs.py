@@ -70,7 +70,7 @@ def test_download_and_paths_with_commands_are_only_text(tmp_path: Path, caplog: 
     (tmp_path / "d.yaml").write_text("\n".join([*lines, f"download: 'bash -c \"touch {canary}\"'"]))
     found = load_dataset(tmp_path / "d.yaml")
     build_index(found.train, 1, root=found.root)
-    assert "d.yaml:5: 'download' is ignored: nothing that a data file says is run." in caplog.text
+    assert "d.yaml:5: 'download' is ignored: commands in data files are never run." in caplog.text
     assert not canary.exists()
     (tmp_path / "d.yaml").write_text("\n".join(["path: $(touch canary)", *lines[1:]]))
     with pytest.raises(UserError, match="does not exist; correct it or 'path'"):
@@ -143,7 +143,7 @@ def test_links_and_pipes(sound: Path) -> None:
     (sound / "folder").symlink_to(sound)
     (sound / "zero.png").symlink_to("/dev/zero")
     os.mkfifo(sound / "pipe.png")
-    for name, reason in (("circle.png", "symbolic links"), ("zero.png", "no regular"), ("pipe.png", "no regular")):
+    for name, reason in (("circle.png", "symbolic links"), ("zero.png", "a regular"), ("pipe.png", "a regular")):
         assert reason in skipped(sound, name)
 
 

@@ -39,7 +39,7 @@ def _compiled(forward: Callable[..., Any], mode: str, *inputs: Any) -> Any:
     except TorchDynamoException as error:  # a compiler that does not work, say
         reason = " ".join(str(error).split("\n\n")[0].split())[:160]
         raise UserError(
-            f"--compile {mode}: torch.compile failed ({reason}); repair that, or leave --compile out"
+            f"--compile {mode}: torch.compile failed ({reason}); fix that, or leave --compile out"
         ) from error
 
 

@@ -61,7 +61,7 @@ def choose(run: Session) -> int:
     pictures = len(run.data.train_index)
     if run.device.type != "cuda":
         size = min(ON_CPU, pictures)
-        LOGGER.info(f"--batch-size auto: {size} (it is found by trial on a CUDA device alone)")
+        LOGGER.info(f"--batch-size auto: {size} (the search needs a CUDA device)")
         return size
     size = largest(lambda size: fits(run, size), 1, pictures)
     torch.cuda.empty_cache()

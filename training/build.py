@@ -184,7 +184,7 @@ def build_schedule(
     decay = None
     if run.wd_norm is not None:
         decay = schedulers.NormalisedDecay(run.wd_norm, run.batch_size * accumulate, len(data.train_index))
-        LOGGER.info(f"--wd-norm {run.wd_norm:g} comes to a decay of {decay.at(policy.cycle_epochs(0)):.3g}")
+        LOGGER.info(f"--wd-norm {run.wd_norm:g} gives a decay of {decay.at(policy.cycle_epochs(0)):.3g}")
     return schedulers.Schedule(
         policy,
         optimizer,

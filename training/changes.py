@@ -59,7 +59,7 @@ def _force(name: str, value: float, run: Options, place: str) -> None:
     if name == "lrf":  # which may have been given as the policy's own option
         run.run.lr_arg = [pair for pair in run.run.lr_arg if key_of(pair) != "lrf"]
     run.run.history = [*run.run.history, f"{place}: {name} {before:g} becomes {value:g}"]
-    LOGGER.warning(f"{name} {before:g} becomes {value:g} (--force): the run continues, but as another")
+    LOGGER.warning(f"{name} {before:g} becomes {value:g} (--force): the run continues, but as a different one")
 
 
 def _flag(name: str) -> str:

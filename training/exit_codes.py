@@ -37,7 +37,7 @@ def _line(error: BaseException, run: Session | None, resume: str) -> tuple[int, 
         line = f"stopped by {error}; continue with: {command('train.py', '--resume', run.last)}"
         return logging.WARNING, line, 128 + error.signum
     if isinstance(error, KeyboardInterrupt):  # while the run had not taken over the signals
-        nothing = "before the first step; " + ("the same line resumes" if resume else "nothing to resume")
+        nothing = "before the first step; " + ("the same command resumes" if resume else "nothing to resume")
         line = f"stopped; {again}" if begun else f"stopped {nothing}"
         return logging.WARNING, line, 128 + (error.args or (signal.SIGINT,))[0]
     if isinstance(error, RankLost | AnotherRankLeft):
@@ -50,4 +50,4 @@ def _line(error: BaseException, run: Session | None, resume: str) -> tuple[int, 
     what = f"{getattr(error, 'filename', None) or 'the run'}: {getattr(error, 'strerror', None) or error}"
     if run is None and not resume:
         return logging.ERROR, f"{what}; make room or choose another --project", 1
-    return logging.ERROR, f"{what}; once that is mended, {again or 'give the same line again'}", 1
+    return logging.ERROR, f"{what}; once that is fixed, {again or 'give the same line again'}", 1

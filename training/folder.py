@@ -97,7 +97,7 @@ def run_of(last: Path) -> Path:
     for path in (os.path.abspath(last), os.path.realpath(last)):
         if Path(path).parent.name == "weights":
             return Path(path).parent.parent
-    raise UserError(f"--resume {last}: lies in no run, to be gone on with there; put it into FOLDER/weights/last.pt")
+    raise UserError(f"--resume {last}: is not in a run's folder; move it to FOLDER/weights/last.pt to resume there")
 
 
 def newest_unfinished(project: Path) -> Path:
@@ -119,7 +119,7 @@ def newest_unfinished(project: Path) -> Path:
         except (UserError, KeyError) as error:
             unread = True
             why = error if isinstance(error, UserError) else f"{path}: holds no run"
-            LOGGER.warning(f"passed over: {why}")
+            LOGGER.warning(f"skipped: {why}")
     trained = sum(is_locked(path.parent.parent) for path in found)
     others = " or being trained" * bool(trained) + " or damaged" * unread
     what = f"all {len(found)} runs under {project} are finished{others}"

@@ -23,7 +23,7 @@ class Hyp:
     """Hyper-parameters (flags beat --hyp, which beats the optimizer's own defaults)."""
 
     lr0: float | str | None = option(None, "base learning rate, or 'find' (default: the optimizer's)", type=rate)
-    lrf: float = option(0.01, "last rate over the first, for policies that have one")
+    lrf: float = option(0.01, "final rate as a fraction of the first, for policies that have one")
     momentum: float | None = option(None, "momentum, or Adam's first beta (default: the optimizer's)")
     weight_decay: float | None = option(None, "weight decay (default: the optimizer's)")
     warmup_epochs: float = option(3.0, "epochs of warm-up")

@@ -20,11 +20,11 @@ from utils.errors import UserError, nearest
 from utils.registry import import_plugin
 
 REFUSED = {
-    "--evolve": "hyper-parameters are compared by study, with their uncertainty, not evolved",
+    "--evolve": "ablate.py compares hyper-parameters, with their uncertainty",
     "--bucket": "nothing is fetched from or sent to a bucket; give local paths",
-    "--image-weights": "it changes what an epoch is; every picture is drawn once an epoch here",
+    "--image-weights": "every picture is used once per epoch here",
     "--local-rank": "torchrun tells each process its rank by itself; leave it out",
-    "--quad": "the collating trick of that name is not used; use a larger --imgsz with --multi-scale",
+    "--quad": "that way to collate batches is not implemented; use a larger --imgsz with --multi-scale",
     "--entity": "runs are logged to TensorBoard and plain files",
     "--upload-dataset": "runs are logged to TensorBoard and plain files",
     "--bbox-interval": "runs are logged to TensorBoard and plain files",
@@ -183,13 +183,13 @@ def _check_idle(options: Options) -> None:
         "weight_decay": (run.wd_norm is not None, "--wd-norm sets the decay"),
         "mosaic": (run.rect and options.hyp.mosaic > 0, "--rect makes no mosaics"),
         "mosaic9": (options.hyp.mosaic9 > 0 and (run.rect or options.hyp.mosaic == 0), "no mosaics are made"),
-        "close_mosaic": (_closes_nothing(options), "no mosaic or mixup is made that could end"),
+        "close_mosaic": (_closes_nothing(options), "there is no mosaic or mixup to close"),
         "freeze_epochs": (not run.freeze, "nothing is frozen; it goes with --freeze"),
         "average_from": (run.average != "swa", "it goes with --average swa alone"),
         "ema": (averages and run.ema > 0, itself),
         "average": (averages and run.average != "off", itself),
         "ema_tau": (averages or run.ema == 0, itself if averages else "--ema 0 keeps no average"),
-        "patience": (run.noval, "--noval validates after the last epoch alone"),
+        "patience": (run.noval, "--noval validates only after the last epoch"),
     }
     for name, (does_nothing, why) in idle.items():
         if name in given and does_nothing:

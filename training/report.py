@@ -59,8 +59,8 @@ class Report:
                 write_csv(run.range_test, self.folder / "lr_find.csv")
                 plot_range_test(run.range_test, self.folder / "lr_find.png")
         if not any(map(len, run.data.val.index.labels)):
-            what = f"{run.data.dataset.file}: 'val' has no boxes, so that no epoch can be measured"
-            LOGGER.warning(f"{what}; best.pt holds the last epoch's weights, and --patience ends nothing")
+            what = f"{run.data.dataset.file}: 'val' has no boxes, so epochs cannot be scored"
+            LOGGER.warning(f"{what}; best.pt holds the last epoch's weights, and --patience has no effect")
         # the table shows the decay that --wd-norm comes to; a resumed run keeps the rates of the step done last
         run.schedule.apply(max(run.progress.step - 1, 0))
         for line in optimizers.describe_groups(run.optimizer):

@@ -47,7 +47,7 @@ class RunOptions:
     )
     epochs: int = option(100, "passes over the training pictures")
     batch_size: int | str = option(
-        16, "pictures a forward pass, or 'auto': as many as the GPU holds", aliases=("--batch",), type=_whole_or_auto
+        16, "pictures per forward pass, or 'auto': as many as fit on the GPU", aliases=("--batch",), type=_whole_or_auto
     )
     nbs: int = option(64, "nominal batch (default: auto's): smaller batches accumulate to it and decay scales with it")
     imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
@@ -76,15 +76,15 @@ class RunOptions:
         "off", "also average the weights at ends of epochs (swa) or of cycles", choices=("off", "swa", "cycles")
     )
     average_from: float = option(0.75, "with --average swa: the share of the run that is left out", low=0, below=1)
-    clip_grad: float = option(0.0, "largest norm of the gradient; 0 leaves it alone")
+    clip_grad: float = option(0.0, "clip the norm of the gradient to this; 0: no clipping")
     plugin: list[str] = option([], "module to import first, which registers policies or optimizers")
     device: str = option("auto", "auto, cpu, mps, cuda:N, or several GPUs, 0,1,2,3: a process each")
     processes: int = option(1, "processes that share each batch on the CPU, or on as many GPUs", low=1)
     parts: int = option(0, "parts in which a batch is passed and added up; 0: one for each process", low=0)
     sync_bn: bool = option(False, "BatchNorm over the whole batch of all processes")
-    timeout: float = option(120.0, "seconds after which a process that does not answer is given up", low=1)
+    timeout: float = option(120.0, "seconds to wait for a process that does not answer", low=1)
     dtype: str = option("auto", "number format of forward and backward", choices=("auto", "fp32", "bf16", "fp16"))
-    compile: str = option("off", "torch.compile the forward; max tries more", choices=("off", "default", "max"))
+    compile: str = option("off", "torch.compile the forward pass; max tunes longer", choices=("off", "default", "max"))
     cuda_graphs: bool = option(False, "record forward and backward as a CUDA graph (not yet measured, so off)")
     deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
@@ -94,7 +94,7 @@ class RunOptions:
         0, "last epochs without mosaic and mixup; 'auto': a tenth of the run, 1 to 15", type=_whole_or_auto
     )
     multi_scale: bool = option(False, "each batch at a size of 0.5 to 1.5 times --imgsz")
-    single_cls: bool = option(False, "all classes as one")
+    single_cls: bool = option(False, "treat all classes as one")
     allow_background: bool = option(False, "use a data set in which no picture has a label file")
     freeze: list[str] = option(
         [], "what to freeze: N the first N layers, several numbers those, backbone, neck, head, or a pattern of names"
@@ -106,7 +106,7 @@ class RunOptions:
     layer_decay: float = option(
         1.0, "each layer's rate is this many times that of the layer behind it", above=0, high=1
     )
-    noautoanchor: bool = option(False, "leave the anchors as the layout has them")
+    noautoanchor: bool = option(False, "keep the anchors of the layout")
     patience: int = option(100, "epochs without a better fitness before stopping; 0 never stops")
     seed: int = option(0, "seed of weights, picture order and augmentation")
     resume: str = option(
@@ -115,10 +115,10 @@ class RunOptions:
     force: bool = option(False, "with --resume: continue although the data changed, or with other rates and decay")
     history: list[str] = option([], "what --force changed of the run, and when", flag=False)
     save_period: int = option(-1, "also keep a checkpoint every N epochs; -1 keeps none")
-    save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves at its end alone")
-    nosave: bool = option(False, "save last.pt at the end alone, and no best.pt")
-    noval: bool = option(False, "validate after the last epoch alone")
+    save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves only at its end")
+    nosave: bool = option(False, "save last.pt only at the end, and no best.pt")
+    noval: bool = option(False, "validate only after the last epoch")
     noplots: bool = option(False, "make no pictures")
     project: str = option("runs/train", "folder of the runs")
-    name: str = option("exp", "name of this run; a number is added when it is taken")
+    name: str = option("exp", "name of this run; a number is appended if it exists")
     exist_ok: bool = option(False, "use the folder of that name again; its earlier results are replaced")

@@ -71,4 +71,4 @@ class Saver:
                 if path in copies:  # the others' memory is their own
                     self.snapshots.give_back(copies[path])
             elif (lost := self.pending_writes.keep(path, state)) is not None:
-                LOGGER.warning(f"{lost}: given up, since newer files wait for the disk too")
+                LOGGER.warning(f"{lost}: dropped, because newer files are waiting for the disk too")

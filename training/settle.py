@@ -52,7 +52,7 @@ def told(options: Options, facts: auto.Facts, decided: dict) -> list[str]:
     values = ", ".join(f"{name.replace('_', '-')} {_text(value)}" for name, value in shown.items())
     return [
         f"auto: {data}, {length}, {start}",
-        f"auto: {values or 'nothing left to decide'} (--hyp yolov5 takes YOLOv5's numbers)",
+        f"auto: {values or 'nothing left to decide'} (--hyp yolov5 uses YOLOv5's numbers)",
     ]
 
 

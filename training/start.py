@@ -119,7 +119,7 @@ def resume(asked: Options, shared: Shared | None = None, ranks: Ranks = ALONE) -
     path = ranks.share(lambda: folder.find_checkpoint(asked.run.resume, asked.run.project))
     state = ranks.share(lambda: checkpoint.load(path))
     if state.get("kind") != "run":
-        raise UserError(f"{path}: holds weights alone; resume from the run's weights/last.pt")
+        raise UserError(f"{path}: holds only weights; resume from the run's weights/last.pt")
     try:
         _check_complete(state, path)
         return _resume_from(path, state, asked, shared, ranks)
@@ -131,7 +131,7 @@ def resume(asked: Options, shared: Shared | None = None, ranks: Ranks = ALONE) -
 
 def _incomplete(path: Path, reason: str) -> UserError:
     reason = " ".join(reason.split())[:160]
-    return UserError(f"{path}: does not hold a whole run ({reason}); take another checkpoint")
+    return UserError(f"{path}: does not hold a whole run ({reason}); use another checkpoint")
 
 
 def _check_complete(state: dict[str, Any], path: Path) -> None:
@@ -194,7 +194,7 @@ def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked
         )
     begun = done + (state["batch"] > 0)
     if options.run.epochs < begun:
-        raise UserError(f"--epochs {options.run.epochs}: the run has come to epoch {begun}; give {begun} or more")
+        raise UserError(f"--epochs {options.run.epochs}: the run has reached epoch {begun}; give {begun} or more")
 
 
 def _is_extended(state: dict[str, Any], options: Options, asked: Options) -> bool:

@@ -42,7 +42,7 @@ def take_up(run: Session, state: dict[str, Any]) -> bool:
         run.saver.pending_writes.keep(run.best, state["trunk_best"])
     before = Options.from_dict(state["options"], "stable.pt")
     if before.run.epochs != run.epochs and (why := _depends(before, run)):
-        LOGGER.warning(f"{why}; so the run goes on, but is not the run of {run.epochs} epochs to the bit")
+        LOGGER.warning(f"{why}; so the run continues, but is not the run of {run.epochs} epochs to the bit")
     return True
 
 

@@ -54,7 +54,7 @@ class Ranks:
 
     Attributes:
         device: where tensors are exchanged; the CPU where GPUs cannot talk to one another.
-        timeout: seconds after which a process that does not answer is given up, once training has begun.
+        timeout: seconds to wait for a process that does not answer, once training has begun.
         launchers: of all processes, see `training.launches`.
     """
 

@@ -70,8 +70,8 @@ def _progress(study: StudyView) -> list[Block]:
     rest = ", ".join(f"{states[state]} {state}" for state in (FINISHED, RUNNING, WAITING, FAILED) if states[state])
     text = f"{counted(len(study.runs), 'run')}: {rest}."
     if states[RUNNING] or states[WAITING]:
-        return [Text(f"The study is not complete. {text} All below rests on the finished ones and may change.", "warn")]
-    return [Text(f"{text} Means rest on the finished runs alone; see the failures below.", "warn")]
+        return [Text(f"The study is not complete. {text} What follows rests on finished runs and may change.", "warn")]
+    return [Text(f"{text} Means are of the finished runs only; see the failures below.", "warn")]
 
 
 def caveats(ranking: Ranking) -> Bullets:

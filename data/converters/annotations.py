@@ -195,7 +195,7 @@ def place(record: Record, size: tuple[int, int], turn: int = 1) -> Picture:
             continue
         corners = box.corners
         if not record.normalised and max(size) > LARGE and 0 <= min(corners) <= max(corners) <= 1:
-            lost.append((what, "its box is within one pixel: fractions of the picture where pixels are due"))
+            lost.append((what, "its box is within one pixel: fractions of the picture where pixels are expected"))
             continue
         if record.normalised:
             corners = tuple(v * size[k % 2] for k, v in enumerate(corners))
@@ -203,7 +203,7 @@ def place(record: Record, size: tuple[int, int], turn: int = 1) -> Picture:
             corners = turned(corners, size, turn)
         if corners[2] < corners[0] or corners[3] < corners[1]:
             corners = (*map(min, corners[:2], corners[2:]), *map(max, corners[:2], corners[2:]))
-            counts["boxes with minimum and maximum swapped, put right"] += 1
+            counts["boxes with minimum and maximum swapped, corrected"] += 1
         fitted, reason = fit_box(corners, *size)
         if fitted is None:
             lost.append((what, reason))

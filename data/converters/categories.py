@@ -49,7 +49,7 @@ class Categories:
         for key, name, item in entries:
             if self._names.setdefault(key, name) != name:
                 other = f"elsewhere {self._names[key]!r}"
-                raise UserError(f"{file}: category {key} is {name!r}, {other}; convert the files apart")
+                raise UserError(f"{file}: category {key} is {name!r}, {other}; convert the files separately")
             self._above[key] = str(item.get("supercategory") or "none")
 
     def label(self, key: Any) -> str | None:
@@ -69,7 +69,7 @@ class Categories:
                 above == name for other, above in self._above.items() if other != key
             )
             if key not in used and (root or often[name] > 1):
-                found.counts[f"category {key} {name!r}, a root or a double without boxes, dropped"] += 1
+                found.counts[f"category {key} {name!r}, a parent category or duplicate without boxes, dropped"] += 1
                 often[name] -= 1
                 continue
             kept[key] = name

@@ -102,7 +102,7 @@ def _all_records(
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         if len(entries) < len(content["images"]):
             number_of = len(content["images"]) - len(entries)
-            found.skip(file.name, f"entries of images that are no objects: {number_of}", "an image that is no object")
+            found.skip(file.name, f"entries of images that are not objects: {number_of}", "an image that is no object")
         shared = _shared_names(file, entries)
         for entry in entries:
             where = f"{file.name}: image {text_of(entry.get('id')) or entry.get('id')}"

@@ -59,7 +59,7 @@ def _check_videos(trees: dict[Path, ET.Element]) -> None:
     for file, tree in trees.items():
         tasks = {track.get("task_id") for track in tree.iter("track")}
         if len(tasks) > 1:
-            raise UserError(f"{file}: tracks of {len(tasks)} videos, whose frames have one name; export each by itself")
+            raise UserError(f"{file}: tracks of {len(tasks)} videos, whose frames share names; export each separately")
         if folders[file.parent] > 1:
             raise UserError(f"{file.parent}: tracks of several videos in one folder; give each XML one of its own")
 
@@ -97,7 +97,7 @@ def _name(image: ET.Element) -> tuple[str, str]:
 def _items(image: ET.Element, counts: Counter[str]) -> Iterator[tuple[str, Box | str]]:
     for index, shape in enumerate((shape for shape in image if shape.tag in SHAPES), 1):
         if shape.get("outside") == "1":
-            counts["boxes outside the picture by their own mark, left out"] += 1
+            counts["boxes marked as outside the picture, left out"] += 1
         else:
             yield f"shape {index}", _box(shape, (shape.get("label") or "").strip())
     tags = sum(shape.tag == "tag" for shape in image)
@@ -144,7 +144,7 @@ def _frames(tree: ET.Element, where: str, folder: Path, found: Source) -> Iterat
             if not frame.isdecimal():
                 found.skip(f"{where}: track {index}", f"a {shape.tag} without a frame number")
             elif shape.get("outside") == "1":
-                found.counts["boxes outside the picture by their own mark, left out"] += 1
+                found.counts["boxes marked as outside the picture, left out"] += 1
             else:
                 frames[int(frame)].append((f"track {index}", _box(shape, label)))
     pictures = defaultdict(list)

@@ -50,7 +50,7 @@ def read(source: Path, images: Path | None = None) -> Source:
             name = entry.get("id", index) if isinstance(entry, dict) else index
             for task in _tasks(entry, f"{where}: task {name}", split_of_file(Path(where)), found):
                 if task.address in best:
-                    found.counts["annotations of a picture by others or earlier, left out"] += 1
+                    found.counts["other or earlier annotations of a picture, left out"] += 1
                 if task.address not in best or task.rank > best[task.address].rank:
                     best[task.address] = task
     folders = tuple(dict.fromkeys((*([images] if images else []), root, *(file.parent for file in files))))
@@ -60,7 +60,7 @@ def read(source: Path, images: Path | None = None) -> Source:
 
 def _tasks(entry: Any, where: str, split: str | None, found: Source) -> Iterator[Task]:
     if not isinstance(entry, dict):
-        found.skip(where, "it is no task")
+        found.skip(where, "it is not a task")
         return
     given = entry.get("annotations", entry.get("completions"))
     data = entry["data"] if isinstance(entry.get("data"), dict) else entry
@@ -117,7 +117,7 @@ def _records(tasks: list[Task], folders: tuple[Path, ...], found: Source) -> Ite
     bare = Counter(_UPLOAD.sub("", name, count=1).casefold() for name in names)
     for task, picture, name in zip(tasks, paths, names, strict=True):
         if whole[picture] > 1:
-            found.skip(task.where, f"several addresses end in {picture!r}", "its address ends as another's does")
+            found.skip(task.where, f"several addresses end in {picture!r}", "its address ends like another one")
             continue
         original = _UPLOAD.sub("", name, count=1) if _UPLOAD.match(name) else name
         if original != name and name.casefold() not in present:
@@ -164,14 +164,14 @@ def _labels(region: dict[str, Any]) -> list[str]:
 def _corners(region: dict[str, Any], value: dict[str, Any], size: tuple[float, float] | None) -> Corners | str:
     """Fractions of the picture, or the reason why there are none. Angles are true in pixels only."""
     if number(region.get("image_rotation", value.get("image_rotation")) or 0):
-        return "its picture was turned in the tool, which is not followed"
+        return "its picture was rotated in the tool, which is not supported"
     if "keypointlabels" in value:
         return "a key point has no box"
     degrees = number(value.get("rotation") or 0)
     if degrees is None:
-        return "turned by an angle that is no number"
+        return "rotated by an angle that is not a number"
     if degrees % 360 and not size:
-        return "turned, but the picture's size is not given"
+        return "rotated, but without the picture's size"
     width, height = size or (1.0, 1.0)
     sx, sy = width / 100, height / 100
     points = points_of(value.get("points"))

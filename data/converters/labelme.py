@@ -77,7 +77,7 @@ def _items(shapes: list[Any], counts: Counter[str]) -> Iterator[tuple[str, Box |
 def _shape(shape: Any) -> tuple[str, str, str, Corners | str]:
     """Label, group_id, kind, and the corners or the reason why there are none."""
     if not isinstance(shape, dict):
-        return "", "", "", "is no shape"
+        return "", "", "", "is not a shape"
     label, group = text_of(shape.get("label")), text_of(shape.get("group_id"))
     kind = text_of(shape.get("shape_type")) or "polygon"
     points = points_of(shape.get("points"))

@@ -35,17 +35,17 @@ def assign(pictures: Sequence[Picture], share: float | None, seed: int, resplit:
     rest = [picture for picture in filled if picture.split != "train"]
     if not train:
         parts = " and ".join(sorted(published))
-        return _drawn(pictures, share, seed), f"drawn: of the published one only {parts} is here"
+        return _drawn(pictures, share, seed), f"drawn: only {parts} of the published one is here"
     told = "as published"
     unlisted = sum(picture.split is None for picture in pictures)
     if unlisted:
-        told += f", {unlisted} in no part of it taken for training"
+        told += f", {unlisted} outside its parts used for training"
     if "val" in published:
         return filled, told
     if share == 0:
         if "test" not in published:
             raise UserError("--val 0: the published split has no validation or test part; give a share, such as 0.15")
-        return [*train, *(replace(picture, split="val") for picture in rest)], f"{told}, the test part validates"
+        return [*train, *(replace(picture, split="val") for picture in rest)], f"{told}, validated on the test part"
     return [*_drawn(train, share, seed), *rest], f"{told}, the validation part drawn from training: none is published"
 
 

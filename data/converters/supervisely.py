@@ -47,7 +47,7 @@ def _records(files: list[Path], root: Path, images: Path | None, found: Source) 
 
 def _box(one: Any) -> Box | str:
     if not isinstance(one, dict):
-        return "is no object"
+        return "is not an object"
     label, kind, points = text_of(one.get("classTitle")), text_of(one.get("geometryType")), one.get("points")
     outline = points_of(points.get("exterior")) if isinstance(points, dict) else None
     if kind in ("point", "line", "polyline", "bitmap", "graph", "cuboid", "any_shape", "alpha_mask"):

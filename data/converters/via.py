@@ -77,7 +77,7 @@ def _class_attribute(regions: list[Any], source: Path) -> str:
     chosen = next((key for word in PREFERRED for key in attributes if key.casefold() == word), None)
     if chosen is None and len(attributes) > 1:
         known = ", ".join(sorted(attributes))
-        raise UserError(f"{source}: regions have the attributes {known}; call that of the class 'class'")
+        raise UserError(f"{source}: regions have the attributes {known}; rename the class attribute to 'class'")
     return chosen or next(iter(attributes), "class")
 
 
@@ -96,7 +96,7 @@ def _records(
         picture = text_of(entry.get("filename"))
         if alike[file, picture] > 1:  # VIA tells them apart by their bytes alone
             text = f"{alike[file, picture]} pictures are called {picture!r}"
-            found.skip(path.as_posix(), text, "pictures of one name and of different bytes")
+            found.skip(path.as_posix(), text, "pictures with the same name and different contents")
             continue
         items = []
         for index, region in enumerate(_regions(entry)):

@@ -96,7 +96,7 @@ def _annotation(tree: ET.Element) -> ET.Element:
     inner = [tree, *tree.iter("annotation")] if tree.tag == "annotation" else list(tree.iter("annotation"))
     described = [one for one in inner if one.find("object") is not None or one.find("filename") is not None]
     if not inner or len({id(one) for one in described}) > 1:
-        raise UserError(f"no annotation of one picture, but <{tree.tag[:40]}>")
+        raise UserError(f"not the annotation of one picture, but <{tree.tag[:40]}>")
     return described[0] if described else inner[0]
 
 

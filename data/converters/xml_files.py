@@ -18,7 +18,7 @@ class _NoDoctype(ET.TreeBuilder):
     """Entities, which can blow a small file up without bound, are declared in a DOCTYPE only."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise UserError("it has a DOCTYPE, which annotations need not and may not have")
+        raise UserError("it has a DOCTYPE, which annotations must not have")
 
 
 def load_xml(file: Path, largest: int = LARGEST) -> ET.Element:

@@ -71,7 +71,7 @@ def _records(root: Path, images: Path, texts: list[Path], config: Config, found:
         found.skip(where, reason, "what a split names is not there")
     trained = [parts for parts in stated.values() if "train" in parts]
     no_split = bool(trained) and all(len(parts) > 1 for parts in trained)
-    told = "which is no split of them" if no_split else "kept for validation or test"
+    told = "which is not a split" if no_split else "kept for validation or test"
     twice = sum(len(parts) > 1 for parts in stated.values())
     found.counts[f"pictures that two parts of the split name, {told}"] = twice
     pairs = pair(pictures, images, texts, root)
@@ -79,7 +79,7 @@ def _records(root: Path, images: Path, texts: list[Path], config: Config, found:
     for unclear, reason, kind in pairs.unclear:
         found.skip(unclear.relative_to(root).as_posix(), reason, kind)
     for picture in sorted(pairs.doubtful):
-        found.skip(picture.relative_to(images).as_posix(), "a label file that could be its own could be another's")
+        found.skip(picture.relative_to(images).as_posix(), "its label file could also belong to another picture")
     for picture in pictures:
         if picture in pairs.doubtful:
             continue
@@ -107,7 +107,7 @@ def _items(text: Path, names: tuple[str, ...], poses: bool, counts: Counter[str]
         yield "row", Box(names[int(index)], corners)
     for line, note in parsed.notes:
         if "read as a box" in note:
-            counts["rows of more columns " + note.partition(" columns ")[2].partition(";")[0]] += 1
+            counts["rows with more columns " + note.partition(" columns ")[2].partition(";")[0]] += 1
         else:
             yield f"line {line}", note
 

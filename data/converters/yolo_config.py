@@ -109,7 +109,7 @@ def _read_yaml(file: Path) -> Config:
         raise UserError(f"{file}: 'names' must be a list of class names, or a mapping from class number to name")
     config.names = tuple(name.strip() for name in names)
     if (nc := number(content.get("nc"))) is not None and nc != len(names):
-        config.notes.append(f"{file.name} states nc {nc:g} but {len(names)} names, which are what counts")
+        config.notes.append(f"{file.name} states nc {nc:g} but {len(names)} names; the names are used")
     base = content.get("path") or ""
     for key in ("train", "val", "valid", "test"):
         value = content.get(key)

@@ -99,7 +99,7 @@ def test_a_flag_that_a_variant_sets_is_refused(file: Path, flags: list[str]) -> 
         ("variants: {a: {batch-size: 2, batch_size: 4}}", "variant a: batch_size is given twice"),
         ("exclude: [{lr-policy: clr, lr_policy: sgdr}]", "lr_policy is given twice"),
         ("variants: {1: {mosaic: 0}, '1': {mixup: 1}}", "two have the same name"),
-        ("data: a.yaml\ncommon: {data: b.yaml}", "data is given by itself and in common"),
+        ("data: a.yaml\ncommon: {data: b.yaml}", "data is given both at the top level and in common"),
         ("common: {name: mine}", "give --name on the command line"),
         ("common: {resume: last.pt}", "give --resume on the command line"),
     ],

@@ -72,7 +72,7 @@ def test_what_is_excluded_is_left_out_and_nothing_else(policies, rules, excluded
 
     whole = [{"lr_policy": p, "optim": o, "seed": s} for p, o, s in itertools.product(policies, rules, (0, 1))]
     if not all(any(fits(rule, point) for point in whole) for rule in excluded):
-        with pytest.raises(UserError, match="fits no run of this study; take it out"):
+        with pytest.raises(UserError, match="matches no run of this study; remove it"):
             list(points(made))
         return
     found = [tuple(point.values()) for point in points(made)]
@@ -82,7 +82,7 @@ def test_what_is_excluded_is_left_out_and_nothing_else(policies, rules, excluded
 def test_an_exclusion_of_an_unknown_variant_names_the_nearest() -> None:
     made = definition()
     made.variants, made.exclude = {"twice": {"mosaic": 0.0}}, [{"variant": ["twise"]}]
-    with pytest.raises(UserError, match=r"exclude {variant: twise} fits no run .* did you mean 'twice'\?"):
+    with pytest.raises(UserError, match=r"exclude {variant: twise} matches no run .* did you mean 'twice'\?"):
         expand(made)
 
 
@@ -170,7 +170,7 @@ def test_names_that_collide_are_numbered_and_tables_tell_them_apart(tmp_path: Pa
 def test_variants_that_are_the_same_run_are_refused_whatever_they_are_called() -> None:
     made = definition()
     made.variants = {"a b": {"mosaic": 0.0}, "a_b": {"mosaic": 0.0}}
-    with pytest.raises(UserError, match="are the same; take one of them out"):
+    with pytest.raises(UserError, match="are the same; remove one of them"):
         expand(made)
 
 

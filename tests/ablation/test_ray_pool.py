@@ -172,7 +172,7 @@ def test_an_unfit_node_takes_no_run(made: Any, caplog: pytest.LogCaptureFixture)
         assert at(pool) == ["a"]
     assert caplog.text.count("no run goes to bad: /data: no such folder there") == 1
     del fake.has["a"]
-    with pytest.raises(UserError, match="no node can take a run; bad: /data"):
+    with pytest.raises(UserError, match="no node can run one; bad: /data"):
         at(pool)
 
 
@@ -193,13 +193,13 @@ def test_what_is_waited_for_is_said_once(made: Any, monkeypatch: Any, caplog: py
     monkeypatch.setattr(ray_pool, "STARTING", -1.0)
     for _ in range(4):
         at(pool)
-    assert caplog.text.count("waiting for the cluster: what its nodes have is in use by others") == 1
+    assert caplog.text.count("waiting for the cluster: the resources of its nodes are in use") == 1
     fake.answers["start", "a"] = STARTED
     assert at(pool) == at(pool) == ["a"]
     fake.has.clear()
     for _ in range(4):
         at(pool)
-    assert caplog.text.count("no node is left that has room for a run") == 1
+    assert caplog.text.count("no remaining node has room for a run") == 1
 
 
 def test_a_cluster_that_is_not_reached(made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path, capsys: pyt
     (tmp_path / "run/labels.png").write_bytes(b"of a training run")
     code, out = run(capsys, file, "--out", tmp_path / "run")
     assert code == 2
-    assert "holds a labels.png, which is of no earlier check; name another --out" in out
+    assert "holds a labels.png, which no earlier check wrote; name another --out" in out
     assert (tmp_path / "run/labels.png").read_bytes() == b"of a training run"
 
 

@@ -71,7 +71,7 @@ def test_lists(tmp_path, caplog):
     told = "\n".join(index.report.messages)
     assert "list.txt:5: no such file" in told
     assert "list.txt:6: '../outside.jpg' leads outside" in told
-    assert "list.txt:7: 'notes.doc' is no picture" in told
+    assert "list.txt:7: 'notes.doc' is not a picture" in told
     assert len(index.report.messages) == 3
     assert index.report.skipped_pictures == 2
     (tmp_path / "set/sub").mkdir()
@@ -231,7 +231,7 @@ def test_label_files_of_no_picture_are_said(tmp_path, name):
     (tmp_path / "labels/train/classes.txt").write_text("a\n")
     messages = build(images, root=tmp_path).report.messages
     place = tmp_path / "labels/train" / name
-    assert messages == [f"1 label file is of no picture, such as {place}; name it as its picture, or remove it"]
+    assert messages == [f"1 label file is without a picture, such as {place}; name it as its picture, or remove it"]
 
 
 def test_pictures_of_one_name_are_said_once(tmp_path):

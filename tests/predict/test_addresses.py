@@ -101,7 +101,7 @@ def test_what_does_not_come(run, server, tmp_path: Path) -> None:
     }
     for path, code, message in (
         ("none.mp4", 2, "cannot be fetched (404 Not Found)"),
-        ("cut.mp4", 2, f"broke off after {len(data):,} of {len(data) + 7:,} bytes"),
+        ("cut.mp4", 2, f"the connection broke after {len(data):,} of {len(data) + 7:,} bytes"),
         ("many.jpg", 2, "the server sends a stream"),
         ("page.jpg", 1, "not a picture in a known format"),
     ):

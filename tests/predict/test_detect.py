@@ -221,7 +221,7 @@ def test_sources_in_a_folder_used_again_are_spared(run, tmp_path: Path, capsys, 
     _, out = run("in", "--save-crop")
     before = {file: file.read_bytes() for file in out.rglob("*.*")}
     assert run(source, "--exist-ok")[0] == 2
-    assert "would be lost" in capsys.readouterr().out
+    assert "would be overwritten" in capsys.readouterr().out
     assert before == {file: file.read_bytes() for file in out.rglob("*.*")}
 
 

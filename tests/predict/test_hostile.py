@@ -114,8 +114,8 @@ def test_a_pipe_is_not_waited_for(run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "in" / "w.jpg")
     code, text = run("in")
     assert code == 1
-    assert "v.mp4: is no file" in text
-    assert "w.jpg: no regular file" in text
+    assert "v.mp4: is not a file" in text
+    assert "w.jpg: not a regular file" in text
 
 
 def test_an_error_while_reading_ends_the_run(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_print(results: Results, capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "picture 1/2 in/a.png: 60x40, 1 cat, 1 dog/..",
         "picture 2/2 out/a.png: 20x30, nothing found",
-        "1.0 ms load a picture",
+        "1.0 ms load per picture",
     ]
 
 
@@ -175,7 +175,7 @@ def test_a_notebook_shows_the_pictures(results: Results) -> None:
 NO_PICTURES = {
     "nothing there": ("none/*.jpg", "no picture there"),
     "text file": (__file__, "not a picture in a known format"),
-    "number": (3, "a int is no picture"),
+    "number": (3, "a int is not a picture"),
     "floats": (np.zeros((5, 5, 3)), "an array of float64"),
     "shape": (np.zeros((5, 5, 2), np.uint8), r"shape \(5, 5, 2\)"),
     "small": (np.zeros((1, 5, 3), np.uint8), "5 x 1 pixels"),

@@ -32,7 +32,7 @@ RUN = {"total_steps": 300, "steps_per_epoch": 10, "lr0": 0.01}
         ("sgdr", {"t_mult": 0.5}, "t_mult=0.5 must be at least 1"),
         ("sgdr", {"gamma": 0}, "gamma=0 must be above 0"),
         ("clr", {"mode": "square"}, "mode=square must be triangular or triangular2 or exp_range"),
-        ("clr", {"gamma": 0.99}, "gamma=0.99 has no meaning with mode=triangular"),
+        ("clr", {"gamma": 0.99}, "gamma=0.99 has no effect with mode=triangular"),
         ("clr", {"step_epochs": 2, "cycles": 3}, "step_epochs and cycles both"),
         ("clr", {"step_epochs": 0.01}, "step_epochs=0.01 makes half a cycle of 0.1 steps"),
         ("clr", {"cycles": 200}, "cycles=200 makes half a cycle of 0.75 steps"),

@@ -98,4 +98,4 @@ def test_an_edited_one_is_refused_in_a_line(saved: dict, runs: Runs, edit: Calla
     assert runs.resume(folder) == 2
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith(f"error: {folder}/weights/last.pt: does not hold a whole run (")
-    assert line.endswith("); take another checkpoint")
+    assert line.endswith("); use another checkpoint")

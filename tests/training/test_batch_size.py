@@ -122,7 +122,7 @@ def test_on_a_cpu_it_is_16_and_at_most_the_pictures(runs: Runs, caplog: pytest.L
     caplog.set_level(logging.INFO, "anneal")
     run = made(runs, batch_size="auto")
     assert run.options.run.batch_size == 11
-    assert "--batch-size auto: 11 (it is found by trial on a CUDA device alone)" in caplog.text
+    assert "--batch-size auto: 11 (the search needs a CUDA device)" in caplog.text
     assert "is more than" not in caplog.text
     assert [len(batch) for batch in run.data.train.epoch(0)] == [11]
 

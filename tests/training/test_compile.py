@@ -91,7 +91,7 @@ def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path) -> None:
     (line,) = done.stdout.splitlines()
     assert line.startswith("--compile default: torch.compile failed (")
     assert "C++ compiler" in line
-    assert line.endswith("); repair that, or leave --compile out")
+    assert line.endswith("); fix that, or leave --compile out")
 
 
 def test_copies_and_the_average_are_not_compiled(runs: Runs) -> None:

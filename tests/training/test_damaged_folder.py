@@ -58,7 +58,7 @@ def test_a_checkpoint_outside_a_run_is_refused(stopped: Path, runs: Runs, capsys
     copy = shutil.copy(stopped / "weights" / "last.pt", runs.folder / "last.pt")
     before = sorted(runs.folder.parent.iterdir())
     assert train.main(["--resume", str(copy)]) == 2
-    assert capsys.readouterr().out.splitlines()[-1].endswith("put it into FOLDER/weights/last.pt")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("move it to FOLDER/weights/last.pt to resume there")
     assert sorted(runs.folder.parent.iterdir()) == before
 
 

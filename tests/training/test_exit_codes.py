@@ -49,7 +49,7 @@ def test_memory_that_runs_out_before_the_first_step(runs: Runs, monkeypatch, cap
         (
             OSError(5, "Input/output error", "/mnt/pictures/1.jpg"),
             1,
-            "error: /mnt/pictures/1.jpg: Input/output error; once that is mended, "
+            "error: /mnt/pictures/1.jpg: Input/output error; once that is fixed, "
             f"continue with: python train.py --resume {LAST}",
         ),
     ],
@@ -72,7 +72,7 @@ def test_what_fails_once_there_is_a_checkpoint(runs: Runs, monkeypatch, capsys, 
 def test_what_fails_before_there_is_a_checkpoint(runs: Runs, monkeypatch, capsys) -> None:
     monkeypatch.setattr(TrainLoader, "epoch", raising(OSError(5, "Input/output error", "1.jpg")))
     assert runs() == 1
-    assert last_line(capsys) == "error: 1.jpg: Input/output error; once that is mended, give the same line again"
+    assert last_line(capsys) == "error: 1.jpg: Input/output error; once that is fixed, give the same line again"
 
 
 def test_the_keyboard_while_a_resume_loads(runs: Runs, monkeypatch, capsys) -> None:
@@ -80,7 +80,7 @@ def test_the_keyboard_while_a_resume_loads(runs: Runs, monkeypatch, capsys) -> N
     with monkeypatch.context() as patch:
         patch.setattr(start, "assemble", raising(KeyboardInterrupt()))
         assert runs.resume(runs.run(), "--epochs 2") == 130
-        assert last_line(capsys) == "warning: stopped before the first step; the same line resumes"
+        assert last_line(capsys) == "warning: stopped before the first step; the same command resumes"
         assert runs() == 130
         assert last_line(capsys) == "warning: stopped before the first step; nothing to resume"
 

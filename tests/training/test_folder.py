@@ -96,5 +96,5 @@ def test_a_link_to_nothing_on_the_way(tmp_path: Path, broken: str, exist_ok: boo
     link = tmp_path / broken
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(tmp_path / "gone")
-    with pytest.raises(UserError, match="a link to nothing; mend it, or choose another --project"):
+    with pytest.raises(UserError, match="a broken link; fix it, or choose another --project"):
         folder.create(str(tmp_path / "runs/train"), "exp", exist_ok)

@@ -26,7 +26,7 @@ def test_another_rate_and_decay_hold_from_there_on(stopped: Path, runs: Runs, ca
     capsys.readouterr()
     assert runs.resume(stopped, "--lr0 0.004 --lrf 0.1 --weight-decay 0.001 --force") == 0
     out = capsys.readouterr().out
-    assert "lr0 0.02 becomes 0.004 (--force): the run continues, but as another" in out
+    assert "lr0 0.02 becomes 0.004 (--force): the run continues, but as a different one" in out
     log = rows(stopped / "lr.csv")
     assert [row["x/lr1"] for row in log[:3]] == before == pytest.approx([0.02, 0.018, 0.016])
     expected = [0.004 * (1 - 0.9 * step / 5) for step in range(3, 6)]

@@ -34,7 +34,7 @@ def test_auto_closes_one_to_fifteen_epochs_and_never_more_than_a_tenth_of_ten_or
 @pytest.mark.parametrize("flags", ["--rect", "--mosaic 0", "--mosaic 0 --mosaic9 0 --close-mosaic 0 --close-mosaic 3"])
 def test_what_closes_nothing_is_refused(flags: str, runs: Runs, capsys) -> None:
     assert runs(f"--close-mosaic auto {flags}") == 2
-    assert "--close-mosaic would do nothing: no mosaic or mixup is made that could end" in capsys.readouterr().out
+    assert "--close-mosaic would do nothing: there is no mosaic or mixup to close" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", ["-1", "some", "1.5"])

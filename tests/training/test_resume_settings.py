@@ -122,7 +122,7 @@ def test_shortening_a_run(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys) -
         at_step(patch, 5, send(signal.SIGTERM))
         assert runs(epochs=9) == 143
     assert runs.resume(runs.run(), "--epochs 1") == 2
-    assert "error: --epochs 1: the run has come to epoch 3; give 3 or more" in capsys.readouterr().out
+    assert "error: --epochs 1: the run has reached epoch 3; give 3 or more" in capsys.readouterr().out
     assert runs.resume(runs.run(), "--epochs 3") == 0
     shorter = build("linear", total_steps=6, steps_per_epoch=2, lr0=0.01, lrf=0.01)
     assert rows(runs.run() / "lr.csv")[-1]["x/lr1"] == 0.01 * shorter.at(5).lr

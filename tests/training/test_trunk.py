@@ -116,7 +116,7 @@ def test_what_depends_on_the_length_is_told(flags: str, told: str, runs: Runs, m
     assert runs(f"{FLAGS} again {flags}", nbs=2, epochs=2) == 143
     run = runs.folder / "again" / "exp"
     assert runs.resume(run / "weights" / "stable.pt", "--epochs 4") == 143
-    assert f"{told}; so the run goes on, but is not the run of 4 epochs to the bit" in capsys.readouterr().out
+    assert f"{told}; so the run continues, but is not the run of 4 epochs to the bit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("held", [1, 4, None])

@@ -76,14 +76,14 @@ class Archive:
         except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
             raise self._unreadable(error) from None
         if broken is not None:
-            raise Damaged(f"{self.path}: damaged, the checksum of {broken[:80]!r} does not hold; take another file")
+            raise Damaged(f"{self.path}: damaged, the checksum of {broken[:80]!r} does not hold; use another file")
         self._root = self._find_root([member.filename for member in members])
 
     def _find_root(self, names: list[str]) -> str:
         """The folder inside the archive, with its slash: named after the file as it was first saved."""
         roots = [name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(roots) != 1:
-            raise Damaged(f"{self.path}: a zip archive, but not a checkpoint; take a last.pt or best.pt")
+            raise Damaged(f"{self.path}: a zip archive, but not a checkpoint; give a last.pt or best.pt")
         if self._zip.getinfo(f"{roots[0]}data.pkl").file_size > MAX_PICKLE:
             raise self.refused(f"its structure is over {MAX_PICKLE:,} bytes")
         order = f"{roots[0]}byteorder"
@@ -93,18 +93,18 @@ class Archive:
 
     def refused(self, reason: str) -> UserError:
         """The error for a file that is whole, but asks for what no checkpoint needs."""
-        return UserError(f"{self.path}: refused, {reason}; take a file from a source you trust")
+        return UserError(f"{self.path}: refused, {reason}; use a file from a source you trust")
 
     def _unreadable(self, error: Exception) -> Damaged:
         if self.path.is_symlink() and not self.path.exists():
-            return Damaged(f"{self.path}: a link to nothing; give the path of a last.pt or best.pt")
+            return Damaged(f"{self.path}: a broken link; give the path of a last.pt or best.pt")
         if isinstance(error, FileNotFoundError):
             return Damaged(f"{self.path}: no such checkpoint; give the path of a last.pt or best.pt")
         if isinstance(error, zipfile.BadZipFile) and self._begins() == _BEFORE_ZIP:
             remedy = "load and save it with torch 1.6 or newer, or take the file of release v7.0"
             return Damaged(f"{self.path}: in the layout of torch before 1.6, which is not read; {remedy}")
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120] or type(error).__name__
-        return Damaged(f"{self.path}: not a readable checkpoint ({reason}); take another file")
+        return Damaged(f"{self.path}: not a readable checkpoint ({reason}); use another file")
 
     def _begins(self) -> bytes:
         try:

@@ -113,7 +113,7 @@ def _read(path: Path) -> dict[str, Any]:
     with Archive(path) as archive:
         content = inert.read(archive)
         if not _is_ours(content):
-            raise UserError(f"{path}: not a checkpoint of this trainer; take a last.pt or best.pt that it wrote")
+            raise UserError(f"{path}: not a checkpoint of this trainer; give a last.pt or best.pt that it wrote")
         return _load(path, content)
 
 
@@ -121,7 +121,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
     with Archive(path, checksums=False) as archive:
         content = inert.read(archive)
     if not _is_ours(content):
-        raise UserError(f"{path}: not a checkpoint of this trainer; take a last.pt or best.pt that it wrote")
+        raise UserError(f"{path}: not a checkpoint of this trainer; give a last.pt or best.pt that it wrote")
     return {key: value for key, value in content.items() if not isinstance(value, inert.TensorRecord | inert.Inert)}
 
 
@@ -136,7 +136,7 @@ def _read_weights(path: Path) -> dict[str, Any]:
     classes, names = state.get("classes"), state.get("names")
     sound = sound and type(classes) is int and isinstance(names, list | tuple) and len(names) == classes
     if not sound or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: holds no weights with their classes and names; take a last.pt or best.pt")
+        raise UserError(f"{path}: holds no weights with their classes and names; give a last.pt or best.pt")
     return state | {"ema": weights}
 
 
@@ -154,4 +154,4 @@ def _load(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no narrower class for what it cannot read
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise Damaged(f"{path}: not a readable checkpoint ({reason}); take another file") from error
+        raise Damaged(f"{path}: not a readable checkpoint ({reason}); use another file") from error

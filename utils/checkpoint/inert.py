@@ -136,7 +136,7 @@ def _parameter(data: Any, requires_grad: Any, hooks: Any) -> Any:
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> TensorRecord:
     sound = type(storage) is Storage and _is_count(offset) and _is_counts(size) and _is_counts(stride)
     if not sound or len(size) != len(stride):
-        raise _Refused("it describes a tensor of no sense")
+        raise _Refused("it describes an impossible tensor")
     count, last = 1, offset
     for length, step in zip(size, stride, strict=True):
         count *= length

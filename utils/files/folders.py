@@ -20,7 +20,7 @@ def numbered(project: str | Path, name: str, exist_ok: bool = False) -> Path:
                 return folder
             broken = [path for path in (folder, *folder.parents) if path.is_symlink() and not path.exists()]
             if broken:
-                raise UserError(f"{broken[0]}: a link to nothing; mend it, or choose another --project") from None
+                raise UserError(f"{broken[0]}: a broken link; fix it, or choose another --project") from None
             if not folder.exists():
                 raise UserError(f"{folder}: cannot make the folder; choose another --project") from None
             number += 1

@@ -28,7 +28,7 @@ class Speed:
         return now
 
     def __str__(self) -> str:
-        return ", ".join(f"{ms:.1f} ms {part}" for part, ms in self._milliseconds()) + " a picture"
+        return ", ".join(f"{ms:.1f} ms {part}" for part, ms in self._milliseconds()) + " per picture"
 
     def write_csv(self, out: Path) -> None:
         """Write a row a part: its milliseconds a picture."""

@@ -40,5 +40,5 @@ def run(setting: Setting, findings: Findings) -> None:
         findings.detail(name, {part: spent / max(speed.pictures, 1) for part, spent in speed.seconds.items()})
         findings.add(f"{name}: validation", len(loader.index) / seconds, "images/s")
         for part, spent in speed.seconds.items():
-            findings.add(f"{name}: {part}", 1e3 * spent / max(speed.pictures, 1), "ms a picture")
+            findings.add(f"{name}: {part}", 1e3 * spent / max(speed.pictures, 1), "ms per picture")
         findings.add(f"{name}: NMS of the three", 100 * speed.seconds["NMS"] / sum(speed.seconds.values()), "%")

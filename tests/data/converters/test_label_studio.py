@@ -41,7 +41,7 @@ def test_label_studio_regions(tmp_path):
                           ("sun", 0.4, 0.4, 0.6, 0.6)]  # fmt: skip
     assert [reason.partition(": ")[2] for reason in reasons(one)] == [
         "a brush has no box", "a key point has no box", "it lacks a label",
-        "its picture was turned in the tool, which is not followed"]  # fmt: skip
+        "its picture was rotated in the tool, which is not supported"]  # fmt: skip
 
 
 def test_label_studio_annotators(tmp_path):
@@ -60,7 +60,7 @@ def test_label_studio_annotators(tmp_path):
     found, source = records(label_studio, tmp_path)
     assert [(one.picture, [box[0] for box in boxes(one)]) for one in found] == [
         ("x/a.jpg", ["new"]), ("b.jpg", ["true"]), ("d.jpg", [])]  # fmt: skip
-    assert source.counts["annotations of a picture by others or earlier, left out"] == 2
+    assert source.counts["other or earlier annotations of a picture, left out"] == 2
     assert source.counts["annotations that were cancelled, left out"] == 1
     assert source.counts["tasks without an annotation, left out"] == 1
     assert source.skipped == ["export.json: task 5: it names no picture"]
@@ -85,7 +85,7 @@ def test_label_studio_addresses_that_differ_in_the_host_alone(tmp_path):
     put(tmp_path / "export.json", [task(address, only, number=n) for n, address in enumerate(addresses)])
     found, source = records(label_studio, tmp_path)
     assert [one.picture for one in found] == ["y.jpg"]
-    assert source.reasons == {"its address ends as another's does": 2, "it names no picture": 1}
+    assert source.reasons == {"its address ends like another one": 2, "it names no picture": 1}
 
 
 def test_label_studio_min(tmp_path):
@@ -100,4 +100,4 @@ def test_label_studio_min(tmp_path):
     assert boxes(one) == [("cat", 0.1, 0.2, 0.4, 0.6), ("pet", 0.1, 0.2, 0.4, 0.6), ("cat", 0.5, 0.2, 0.8, 0.6),
                           ("pet", 0.5, 0.2, 0.8, 0.6)]  # fmt: skip
     assert source.counts["regions of several labels, a box for each"] == 2
-    assert source.counts["annotations of a picture by others or earlier, left out"] == 1
+    assert source.counts["other or earlier annotations of a picture, left out"] == 1

@@ -110,7 +110,7 @@ def test_a_set_of_which_nothing_is_left_says_why(fault, tmp_path):
     put(tmp_path / "src" / "set.json", content)
     code, told, _ = read(tmp_path, made)
     reasons = {
-        "fractions": "fractions of the picture where pixels are due (2)",
+        "fractions": "fractions of the picture where pixels are expected (2)",
         "no images": "is not listed (2)",
         "no categories": "it lacks a class or a corner (2)",
         "no pictures": "its picture is missing (2)",
@@ -172,7 +172,7 @@ def test_lists(tmp_path):
     assert code == 0
     assert [found[f"my {k}.png"][0] for k in range(7)] == [*["train"] * 3, "val", "test", "test", "train"]
     assert "names in ImageSets without an annotation: 1" in told
-    assert "1 in no part of it taken for training" in told
+    assert "1 outside its parts used for training" in told
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1", "shift_jis"])

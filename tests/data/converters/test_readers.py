@@ -45,7 +45,7 @@ def test_labelme_shapes(tmp_path):
                           ("7", 1, 2.5, 5, 6)]  # fmt: skip
     assert reasons(one) == ["shapes[3]: a point has no box", "shapes[4]: a line has no box",
                             "shapes[5]: a linestrip has no box", "shapes[6]: it lacks a label",
-                            "shapes[7]: its points are not pairs of numbers", "shapes[10]: is no shape"]  # fmt: skip
+                            "shapes[7]: its points are not pairs of numbers", "shapes[10]: is not a shape"]  # fmt: skip
     assert (one.picture, one.size, one.split, one.folders[0]) == (
         "..\\pics\\a.jpg",
         (40, 30),
@@ -105,7 +105,7 @@ def test_cvat_images(tmp_path):
     assert (one.picture, one.size, one.split, other.split, other.items) == ("sub/a.jpg", (40, 30), "train", "val", ())
     assert tmp_path / "images" / "Train" in one.folders
     assert source.counts["tags of whole pictures, left out"] == 1
-    assert source.counts["boxes outside the picture by their own mark, left out"] == 1
+    assert source.counts["boxes marked as outside the picture, left out"] == 1
     assert source.skipped == ["annotations.xml: image 2: it names no picture"]
 
 
@@ -129,7 +129,7 @@ def test_cvat_video(tmp_path):
     assert (first.picture, boxes(first), first.size) == ("images/frame_000000.PNG", [("cat", 0, 1, 5, 9)], (40, 30))
     assert boxes(second) == [("cat", 1, 1, 6, 9), ("dog", 1, 1, 6, 9)]
     assert source.skipped == ["annotations.xml: frame 5: 1 boxes left out, no picture is called frame_000005"]
-    assert source.counts["boxes outside the picture by their own mark, left out"] == 1
+    assert source.counts["boxes marked as outside the picture, left out"] == 1
 
 
 @pytest.mark.parametrize("meta", ["", "<meta><task><size>3</size></task></meta>"])

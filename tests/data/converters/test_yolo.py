@@ -122,10 +122,10 @@ def test_a_label_file_that_could_be_of_several_pictures_is_of_none(tmp_path):
         "gone.txt: no picture has its name",
         "old/b.txt: two/b.jpg has another label file",
         "texts/a.txt: one/a.jpg, two/a.jpg could each be meant",
-        "c.jpg: a label file that could be its own could be another's",
-        "c.png: a label file that could be its own could be another's",
-        "one/a.jpg: a label file that could be its own could be another's",
-        "two/a.jpg: a label file that could be its own could be another's",
+        "c.jpg: its label file could also belong to another picture",
+        "c.png: its label file could also belong to another picture",
+        "one/a.jpg: its label file could also belong to another picture",
+        "two/a.jpg: its label file could also belong to another picture",
     ]
 
 
@@ -153,7 +153,7 @@ def test_two_label_files_that_say_different_things(tmp_path):
         put(tmp_path / f"{name}.txt", text)
     found, source = read(tmp_path)
     assert set(found) == {"images/b.jpg"}
-    assert source.reasons["a label file that could be its own could be another's"] == 1
+    assert source.reasons["its label file could also belong to another picture"] == 1
 
 
 def test_labels_as_other_tools_write_them(tmp_path):
@@ -169,7 +169,7 @@ def test_labels_as_other_tools_write_them(tmp_path):
     for _, boxes in found.values():
         assert boxes == [("0", 0.375, 0.25, 0.625, 0.75)]
     assert source.counts["label files with commas for points or between columns"] == 2
-    assert source.counts["rows of more columns read as a box with a score"] == 1
+    assert source.counts["rows with more columns read as a box with a score"] == 1
     assert not source.skipped
 
 
@@ -217,7 +217,7 @@ def test_names(tmp_path):
     put(tmp_path / "data.yaml", "names: [007, yes]\nnc: '3'\n")
     found, source = read(tmp_path)
     assert [box[0] for box in found["a.jpg"][1]] == ["007", "yes"]
-    assert source.counts["data.yaml states nc 3 but 2 names, which are what counts"] == 1
+    assert source.counts["data.yaml states nc 3 but 2 names; the names are used"] == 1
     put(tmp_path / "classes.txt", "dog\ncat\n")
     assert "class lists that differ from data.yaml, whose names are used" in yolo.read(tmp_path, None).counts
     put(tmp_path / "other.yaml", "names: [x]\n")
@@ -239,7 +239,7 @@ def test_rows(tmp_path):
     assert [what for what, item in one.items if isinstance(item, str)] == ["line 2", "line 4"]
     assert source.counts["polygons that became boxes"] == 1
     assert (one.split, other.split, other.items) == (None, None, ())
-    assert source.counts["pictures that two parts of the split name, which is no split of them"] == 2
+    assert source.counts["pictures that two parts of the split name, which is not a split"] == 2
     put(tmp_path / "data.yaml", "names: [cat]\nkpt_shape: [3, 2]\n")
     put(tmp_path / "a.txt", "0 .5 .5 .2 .2 .1 .1 .2 .2 .9 .9\n")
     found, _ = read(tmp_path)
