@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 def concat(maps: Sequence[Tensor]) -> Tensor:
     """Maps (B, C_i, H, W) stacked along the channels: (B, sum C_i, H, W)."""
-    return _Concat.apply(*maps) if maps[0].device.type == "cpu" and torch.is_grad_enabled() else torch.cat(maps, 1)
+    own = maps[0].device.type == "cpu" and any(x.requires_grad for x in maps)  # frozen, torch.compile would drop maps
+    return _Concat.apply(*maps) if own else torch.cat(maps, 1)
 
 
 class _Concat(torch.autograd.Function):

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 import models
-from tests.trainer import Runs
+from tests.trainer import Runs, at_step
 from training import options, start
 from training.accelerate import compile_model
+from training.session import Session
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -44,6 +45,43 @@ def test_a_compiled_run_trains_and_its_checkpoint_loads_uncompiled(runs: Runs, m
     models.build(compiled["layout"], classes=3).load_state_dict(compiled["model"])
     resumed = start.resume(options.parse(["--resume", str(runs.run("compiled")), "--epochs", "2"], "train.py", "")[0])
     assert resumed.options.run.compile == "default"
+
+
+SHORT = """
+nc: 3
+depth_multiple: 1.0
+width_multiple: 1.0
+anchors: [[10, 13, 16, 30, 33, 23]]
+backbone: [[-1, 1, Conv, [8, 6, 2, 2]], [-1, 1, Conv, [8, 3, 2]], [-1, 1, C3, [8]]]
+head: [[-1, 1, Conv, [8, 3, 2]], [[3], 1, Detect, [nc, anchors]]]
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_run_goes_on_when_layers_are_thawed(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is captured anew for the thawed layers, which train; all is as without --compile."""
+    plain_compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: plain_compile(self, backend="aot_eager"))
+    (runs.folder / "short.yaml").write_text(SHORT)
+    flags, captured, weights = "--freeze backbone --freeze-epochs 1 --warmup-epochs 0", {0: graphs()}, {}
+
+    def note(run: Session) -> None:
+        captured[run.progress.step] = graphs()
+        weights[run.progress.step] = copy.deepcopy(run.model.state_dict())
+
+    for name, more in (("plain", ""), ("compiled", "--compile default")):
+        with monkeypatch.context() as patch:
+            for step in (1, 2, 3, 4):  # two an epoch
+                at_step(patch, step, note)
+            assert runs(f"{flags} {more} --name {name}", cfg="short.yaml", epochs=2) == 0
+    assert captured[0] < captured[2] < captured[3]
+    for name, thawed in weights[2].items():
+        layer = int(name.split(".")[1])
+        assert layer >= 3 or torch.equal(weights[1][name], thawed), name
+        assert layer >= 3 or "weight" not in name or not torch.equal(weights[4][name], thawed), name
+    compiled, plain = (checkpoint.load(runs.run(name) / "weights" / "last.pt") for name in ("compiled", "plain"))
+    for name, value in plain["model"].items():
+        torch.testing.assert_close(compiled["model"][name], value, rtol=1e-3, atol=1e-4)
 
 
 class Small(nn.Module):
