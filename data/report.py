@@ -14,6 +14,7 @@ from utils.console.wording import counted
 
 LOGGER = logging.getLogger("anneal")
 SHOWN = 10  # messages in the log; the report has all
+HANDFUL = 5  # pictures with the same fault that have a message each in the log; more have one together
 _MISMATCH = 0.1  # from this share of rows of unknown classes on, the names are at fault, not the rows
 
 
@@ -31,6 +32,7 @@ class IndexReport:
     clipped: int = 0  # boxes that left their picture
     duplicates: int = 0
     messages: list[str] = field(default_factory=list)
+    pictures_of: dict[str, list[str]] = field(default_factory=dict)  # fault of a picture as a whole: which have it
 
     @classmethod
     def of(cls, found: Found, records: Sequence[Record]) -> IndexReport:
@@ -49,6 +51,8 @@ class IndexReport:
             report.duplicates += record.counts[4]
             if record.notes:
                 report.messages += _messages(file, record.notes)
+            for _, text in (note for note in record.notes if note[0] < 0):
+                report.pictures_of.setdefault(text, []).append(file)
         return report
 
     @property
@@ -73,13 +77,24 @@ class IndexReport:
             parts.append(f"'names' does not match the labels: {rows} beyond it")
         return "; ".join(parts)
 
+    def brief(self, prefix: str = "") -> list[str]:
+        """The messages, where those of more than a handful of pictures with one fault are one, before the others."""
+        shared = {text: files for text, files in self.pictures_of.items() if len(files) > HANDFUL}
+        together = {_message(file, text) for text, files in shared.items() for file in files}
+        told = []
+        for text, files in shared.items():
+            names = ", ".join(os.path.basename(file) for file in files[:3])
+            told.append(one_line(f"{prefix}{counted(len(files), 'picture')} ({names}, ...), of each: {text}"))
+        return told + [message for message in self.messages if message not in together]
+
     def log(self, desc: str) -> None:
         """Log the summary, the first messages, and a warning where nothing at all is labelled."""
         prefix = f"{desc}: " if desc else ""
-        for message in self.messages[:SHOWN]:
+        messages = self.brief(prefix)
+        for message in messages[:SHOWN]:
             LOGGER.warning("%s", message)
-        if len(self.messages) > SHOWN:
-            more = counted(len(self.messages) - SHOWN, "more such message", "more such messages")
+        if len(messages) > SHOWN:
+            more = counted(len(messages) - SHOWN, "more such message", "more such messages")
             LOGGER.warning("%s... and %s", prefix, more)
         LOGGER.log(logging.WARNING if self.mismatch else logging.INFO, "%s%s", prefix, self.summary())
         if not self.boxes:
@@ -94,5 +109,9 @@ def _messages(picture: str, notes: Sequence[tuple[int, str]]) -> list[str]:
     messages = []
     for line, text in notes:
         place = picture if line < 0 else f"{labels}:{line}" if line else labels
-        messages.append(one_line(f"{place}: {text}"))
+        messages.append(_message(place, text))
     return messages
+
+
+def _message(place: str, text: str) -> str:
+    return one_line(f"{place}: {text}")

@@ -123,6 +123,26 @@ def test_only_ten_messages_are_shown(tmp_path, caplog):
     assert "and 15 more" in caplog.text
 
 
+@pytest.mark.parametrize(("endless", "lines"), [(5, 5), (6, 1), (40, 1)])
+def test_a_fault_of_more_than_a_handful_of_pictures_is_one_line(endless, lines, tmp_path, caplog):
+    """Told the same from the cache; beside it, others keep a line each, and the report names every picture."""
+    images = write_dataset(tmp_path, {f"{i:02}": BOX for i in range(endless + 1)})
+    for i in range(endless):
+        path = images / f"{i:02}.jpg"
+        path.write_bytes(path.read_bytes()[:-2])
+    (images / f"{endless:02}.jpg").write_bytes(b"")
+    for _ in range(2):
+        caplog.clear()
+        index = build(images, root=tmp_path, desc="train")
+        assert sum("end marker is missing" in message for message in index.report.messages) == endless
+        *told, broken = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert broken == f"{images}/{endless:02}.jpg: skipped: empty file; restore the picture or remove it"
+        assert len(told) == lines
+        if lines == 1:
+            names = "00.jpg, 01.jpg, 02.jpg, ..."
+            assert told[0].startswith(f"train: {endless} pictures ({names}), of each: its end marker is missing")
+
+
 def test_counts_of_one_are_singular(caplog):
     one = dict.fromkeys(
         ("pictures", "boxes", "skipped_pictures", "skipped_rows", "polygons", "clipped", "duplicates"), 1
