@@ -1,8 +1,9 @@
 """Runs killed at any moment and resumed: `python -m benchmarks.faults --kills 200`.
 
 Real training in processes of their own, ended by SIGKILL at instants spread over the whole run, a fifth of them moved
-into the next save. After each kill the checkpoint must load; once resumed to its end, the run must be the uninterrupted
-one to the bit.
+into the next save. The runs close mosaics, thaw layers, have rates of their own, averages, and cycles or a kept trunk;
+`--help` shows their flags. After each kill the checkpoint must load; once resumed to its end, the run must be the
+uninterrupted one to the bit.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ def study(kills: int, folder: Path, *, parallel: int = 2, seed: int = 0) -> dict
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study, print its table and write it. Returns 1 where a run ended as another."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
+    kinds = f"Flags of every run: {PHASES}; of half of them each: {POLICIES[0]}, or {POLICIES[1]}"
+    about = {"description": __doc__.splitlines()[0], "epilog": kinds}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", **about)
     parser.add_argument("--kills", type=int, default=200, help="runs to kill; a third of them twice")
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
     parser.add_argument("--seed", type=int, default=0)
