@@ -10,6 +10,7 @@ from typing import Any
 from training.hyp import Hyp
 from training.run_options import RunOptions
 from utils import config
+from utils.config import flag
 from utils.errors import UserError, nearest
 
 FIRST = ("lr_policy", "optim", "seed")  # axes of every study, and the first columns of its tables
@@ -35,11 +36,6 @@ PLACE = ("project", "name", "resume")  # which study it is: the command line's a
 def fields() -> dict[str, dataclasses.Field]:
     """Every option of a run by its name."""
     return {field.name: field for kind in (RunOptions, Hyp) for field in dataclasses.fields(kind)}
-
-
-def flag(name: str) -> str:
-    """The option as it is written on a command line: `lr_policy` is `--lr-policy`."""
-    return "--" + name.replace("_", "-")
 
 
 def known(name: Any, where: str) -> str:

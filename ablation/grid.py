@@ -10,10 +10,11 @@ from typing import Any
 
 import optimizers
 import schedulers
-from ablation.axes import EXECUTION_OPTIONS, FIRST, fields, flag, label, words
+from ablation.axes import EXECUTION_OPTIONS, FIRST, fields, label, words
 from ablation.definition import MOST_RUNS, PLAIN, Definition
 from training import build, options
 from training.options import Options
+from utils.config import flag
 from utils.config.key_value import key_of
 from utils.errors import UserError, nearest
 

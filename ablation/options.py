@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation import definition as definitions
-from ablation.axes import EXECUTION_OPTIONS, OWN, PLACE, fields, flag, split
+from ablation.axes import EXECUTION_OPTIONS, OWN, PLACE, fields, split
 from ablation.definition import Definition
 from ablation.slots import Demand
 from training import options
-from utils.config import option
+from utils.config import flag, option
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")

@@ -15,13 +15,14 @@ import yaml
 
 from ablation import definition as definitions
 from ablation import rates, records
-from ablation.axes import EXECUTION_OPTIONS, fields, flag
+from ablation.axes import EXECUTION_OPTIONS, fields
 from ablation.definition import Definition
 from ablation.grid import Cell, default, expand, notes
 from ablation.records import Record
 from ablation.view import FINISHED, RunView, StudyView
 from data.datasets import load_dataset
 from data.index import build_index
+from utils.config import flag
 from utils.errors import UserError
 from utils.files import locks
 from utils.files.atomic import write_atomic

@@ -83,7 +83,8 @@ class DecoupledOptimizer(Optimizer):
                 # fused kernels walk the memory of both alike, and torch does not check that they may
                 alike = p.grad.stride() == p.stride()
                 buckets.setdefault((alike, p.device, p.dtype, *self.kind(group, p)), []).append(p)
-            if buckets and not isinstance(group["lr"], Tensor) and _capturing(group["params"][0]):
+            on_gpu = bool(buckets) and group["params"][0].is_cuda
+            if on_gpu and not isinstance(group["lr"], Tensor) and torch.cuda.is_current_stream_capturing():
                 raise RuntimeError("a CUDA graph would freeze lr; give lr, momentum and weight_decay as tensors")
             rate = group["weight_decay"]
             if group["convention"] == "paper":
@@ -118,10 +119,6 @@ class DecoupledOptimizer(Optimizer):
     ) -> None:
         """Step `params`, all of one kind; the decay takes `lr * rate` of each. `fused`: torch's kernels may be used."""
         raise NotImplementedError
-
-
-def _capturing(parameter: Tensor) -> bool:
-    return parameter.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def check_range(name: str, value: float | Tensor, below: float = float("inf")) -> None:

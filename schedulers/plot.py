@@ -9,6 +9,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from schedulers.schedule import Schedule
 from utils.plots import style
 
@@ -73,7 +75,8 @@ def plot(out: Path, curves: Sequence[Curve], *, now: int | None = None) -> None:
     for i, item in enumerate(curves):
         _draw_rates(rates, item, style.colour(i), top)
         if any(value is not None for value in item.momentum):
-            momenta.plot(item.epochs, [_or_nan(value) for value in item.momentum], color=style.colour(i))
+            values = np.array(item.momentum, dtype=float)  # None as nan
+            momenta.plot(item.epochs, values, color=style.colour(i))
         if len(item.restarts) <= 100:  # more would be a solid block
             for axes in (rates, momenta):
                 for step in item.restarts:
@@ -118,10 +121,6 @@ def _top(curves: Sequence[Curve]) -> float:
     peaks = [[max(values) for values in item.lr.values()] for item in curves]
     usual = min(max(rates[:2]) for rates in peaks)  # norms and weights; the biases follow, and parts of slower rates
     return max(rate for rates in peaks for rate in rates if rate <= 3 * usual)
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def write_csv(out: Path, curves: Sequence[Curve]) -> None:

@@ -74,9 +74,8 @@ def range_test(
     if not 0 < start < end < math.inf:
         raise UserError(f"range test from {start:g} to {end:g}: give a start above 0 and an end above it")
     if steps < 1 or mode not in ("exp", "linear"):
-        raise UserError(
-            f"range test of {counted(steps, 'step')}, mode={mode}: give at least 1 step, mode exp or linear"
-        )
+        given = f"range test of {counted(steps, 'step')}, mode={mode}"
+        raise UserError(f"{given}: give at least 1 step, mode exp or linear")
     rates, losses, diverged = [], [], False
     beta, average, best = _beta(steps), 0.0, math.inf
     for step in range(steps):

@@ -38,9 +38,8 @@ def _compiled(forward: Callable[..., Any], mode: str, *inputs: Any) -> Any:
         return forward(*inputs)
     except TorchDynamoException as error:  # a compiler that does not work, say
         reason = " ".join(str(error).split("\n\n")[0].split())[:160]
-        raise UserError(
-            f"--compile {mode}: torch.compile failed ({reason}); fix that, or leave --compile out"
-        ) from error
+        what = f"--compile {mode}: torch.compile failed ({reason})"
+        raise UserError(f"{what}; fix that, or leave --compile out") from error
 
 
 def missing(device: torch.device) -> str:

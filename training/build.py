@@ -118,10 +118,8 @@ def check_batches(options: Options, data: Data) -> None:
     run, stride = options.run, data.train.stride
     if run.imgsz <= stride and 1 in (run.batch_size, len(data.train_index) % run.batch_size):
         alone = f"of {counted(len(data.train_index), 'picture')} in batches of {run.batch_size} one is alone"
-        raise UserError(
-            f"--imgsz {run.imgsz}: {alone}, and too small for BatchNorm to train on; "
-            f"give --imgsz {2 * stride} or another --batch-size"
-        )
+        remedy = f"give --imgsz {2 * stride} or another --batch-size"
+        raise UserError(f"--imgsz {run.imgsz}: {alone}, and too small for BatchNorm to train on; {remedy}")
 
 
 def accumulation(options: Options) -> int:
@@ -176,9 +174,8 @@ def build_schedule(
     run, hyp = options.run, options.hyp
     steps_per_epoch = math.ceil(len(data.train) / accumulate)
     total = run.epochs * steps_per_epoch
-    policy = schedulers.build(
-        run.lr_policy, total_steps=total, steps_per_epoch=steps_per_epoch, lr0=hyp.lr0, **policy_options(options)
-    )
+    length = {"total_steps": total, "steps_per_epoch": steps_per_epoch}
+    policy = schedulers.build(run.lr_policy, **length, lr0=hyp.lr0, **policy_options(options))
     if policy.cycle_ends and optimizers.facts(run.optim).get("averages"):
         raise UserError(f"--optim {run.optim} averages over the whole run: --lr-policy {run.lr_policy} has cycles")
     decay = None
@@ -197,15 +194,5 @@ def build_schedule(
 
 def build_criterion(options: Options, model: models.Detector) -> DetectionLoss:
     """The loss with its gains scaled to heads, classes and image size."""
-    hyp = options.hyp
-    gains = LossGains(
-        box=hyp.box,
-        obj=hyp.obj,
-        cls=hyp.cls,
-        anchor_t=hyp.anchor_t,
-        obj_pw=hyp.obj_pw,
-        cls_pw=hyp.cls_pw,
-        fl_gamma=hyp.fl_gamma,
-        label_smoothing=hyp.label_smoothing,
-    )
+    gains = LossGains(**{field.name: getattr(options.hyp, field.name) for field in fields(LossGains)})
     return DetectionLoss(model, gains.scaled(heads=len(model.stride), classes=model.classes, size=options.run.imgsz))

@@ -13,6 +13,7 @@ from typing import Any
 from models.layout import largest_stride, read
 from training.hyp import Hyp
 from training.options import Options, idle_for
+from utils.config import flag
 from utils.config.key_value import key_of
 from utils.errors import UserError
 
@@ -36,7 +37,7 @@ def apply(asked: Options, run: Options, layout: dict[str, Any], folder: Path, pl
         different += [name for name in HYP if name not in asked.given and not is_same(name)]
     forced = [name for name in different if name in FORCED and asked.hyp.lr0 != "find"]
     if different and not (asked.run.force and different == forced):
-        flags = ", ".join(map(_flag, different))
+        flags = ", ".join(map(flag, different))
         remedy = "--force changes that" if different == forced else "start a new run for that"
         own = f"the run has {', '.join(_shown(name, run) for name in different)}; {remedy}"
         raise UserError(f"--resume continues the run as it was; {flags} cannot change ({own})")
@@ -53,17 +54,13 @@ def _force(name: str, value: float, run: Options, place: str) -> None:
     if name == "weight_decay" and run.run.wd_norm is not None:
         why = "--wd-norm sets the decay"
     if why:
-        raise UserError(f"{_flag(name)} would do nothing: {why}; leave it out")
+        raise UserError(f"{flag(name)} would do nothing: {why}; leave it out")
     before = getattr(run.hyp, name)
     setattr(run.hyp, name, value)
     if name == "lrf":  # which may have been given as the policy's own option
         run.run.lr_arg = [pair for pair in run.run.lr_arg if key_of(pair) != "lrf"]
     run.run.history = [*run.run.history, f"{place}: {name} {before:g} becomes {value:g}"]
     LOGGER.warning(f"{name} {before:g} becomes {value:g} (--force): the run continues, but as a different one")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)

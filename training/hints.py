@@ -50,9 +50,8 @@ def still_rising(rows: Rows) -> str:
     n = len(curve) // 5
     before, last = curve[-2 * n : -n], curve[-n:]
     steps = [b - a for a, b in zip(curve[-2 * n :], curve[-2 * n + 1 :], strict=False)]
-    noise = statistics.stdev(steps) / math.sqrt(
-        n
-    )  # of the difference of two means; a step has twice an epoch's variance
+    # of the difference of two means; a step has twice an epoch's variance
+    noise = statistics.stdev(steps) / math.sqrt(n)
     rise = statistics.fmean(last) - statistics.fmean(before)
     if rise < max(RISE, NOISE * noise) or statistics.fmean(last[n // 2 :]) <= statistics.fmean(last[: (n + 1) // 2]):
         return ""
@@ -70,10 +69,8 @@ def overfitting(rows: Rows) -> str:
     lowest = min(range(len(val)), key=val.__getitem__)
     if theirs < APART * ours or theirs < TURNED * val[lowest] or lowest >= len(val) - n:
         return ""
-    return (
-        f"validation's loss turned after epoch {lowest + 1} and ended at {theirs:.3f}, training's at {ours:.3f}: "
-        "more pictures or stronger augmentation (--hyp high.yaml)"
-    )
+    turned = f"validation's loss turned after epoch {lowest + 1} and ended at {theirs:.3f}, training's at {ours:.3f}"
+    return f"{turned}: more pictures or stronger augmentation (--hyp high.yaml)"
 
 
 def diverged(rows: Rows) -> str:
@@ -83,10 +80,8 @@ def diverged(rows: Rows) -> str:
         loss = sum(row[name] for name in TRAIN_LOSSES)
         found = row[MAP50] if math.isfinite(row[MAP50]) else best
         if loss > JUMP * lowest and found < FALL * best:
-            epoch, rate = int(row["epoch"]) + 1, row["x/lr1"]
-            return (
-                f"in epoch {epoch} the loss rose from {lowest:.3f} to {loss:.3f} at a rate of {rate:.3g}: a lower --lr0"
-            )
+            rose = f"in epoch {int(row['epoch']) + 1} the loss rose from {lowest:.3f} to {loss:.3f}"
+            return f"{rose} at a rate of {row['x/lr1']:.3g}: a lower --lr0"
         lowest, best = min(lowest, loss), max(best, found)
     return ""
 
@@ -110,16 +105,13 @@ def too_few(ap50: Mapping[int, float], counts: Mapping[int, int]) -> str:
     of a class's n boxes that is found. It says how much is at stake by chance, not more.
     """
     kinds = [kind for kind in ap50 if counts[kind]]
-    shares = {
-        kind: (ap50[kind] * counts[kind] + 1) / (counts[kind] + 2) for kind in kinds
-    }  # none or all is no certainty
+    # none or all is no certainty
+    shares = {kind: (ap50[kind] * counts[kind] + 1) / (counts[kind] + 2) for kind in kinds}
     variance = sum(p * (1 - p) / counts[kind] for kind, p in shares.items()) / max(len(kinds), 1) ** 2
     error = 2 * math.sqrt(variance)
     if error <= DIFFERENCE:
         return ""
     boxes = sum(counts.values())
     wanted = math.ceil(boxes * (error / DIFFERENCE) ** 2 / 100) * 100
-    return (
-        f"validation has {counted(boxes, 'box', 'boxes')}: mAP50 is known to about {error:.2f} either way; to tell "
-        f"{DIFFERENCE} apart takes about {wanted:,}"
-    )
+    known = f"validation has {counted(boxes, 'box', 'boxes')}: mAP50 is known to about {error:.2f} either way"
+    return f"{known}; to tell {DIFFERENCE} apart takes about {wanted:,}"

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
-from training.meter import LossMeter
-from training.progress import Progress
-
-
-class Stepping(Protocol):
-    """What a gradient changes of a run, its BatchNorm statistics apart."""
-
-    meter: LossMeter
-    progress: Progress
-
-    def drop_gradient(self) -> None: ...
+if TYPE_CHECKING:
+    from training.session import Session
 
 
 class LastStep:
@@ -36,7 +27,7 @@ class LastStep:
         self.whole = False
 
     @torch.no_grad()
-    def keep(self, run: Stepping) -> None:
+    def keep(self, run: Session) -> None:
         """Remember the run as it is: between two steps, with no gradient."""
         for kept, live in zip(self.kept, self.live, strict=True):
             torch._foreach_copy_(kept, live)
@@ -48,7 +39,7 @@ class LastStep:
         self.whole = False
 
     @torch.no_grad()
-    def go_back(self, run: Stepping) -> None:
+    def go_back(self, run: Session) -> None:
         """Drop the gradient, whose memory the copies may need, and put back what `keep` saw."""
         run.drop_gradient()
         self.put_statistics_back()

@@ -37,10 +37,7 @@ LOWEST = {
 MOST = (1 << 63) - 1  # of whatever has a lowest value: what torch takes for a seed
 LARGEST = 1 << 14  # pixels of a side: OpenCV crashes on a picture of four channels and over 2 GiB
 NO_FILE = ("", "auto", "yolov5")  # --hyp that names no file; without any, as older runs were, it is YOLOv5's numbers
-UNUSED_HYP = {
-    "iou_t": "the anchors are matched by anchor_t",
-    "anchors": "a layout has three anchors a head",
-}
+UNUSED_HYP = {"iou_t": "the anchors are matched by anchor_t", "anchors": "a layout has three anchors a head"}
 
 
 @dataclass

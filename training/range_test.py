@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Generator
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,7 @@ def find_rate(run: Session, start: float = 1e-7, end: float = 10.0, steps: int =
     """
     trial = copy_of(run)
     held: HeldRate = trial.schedule.policy
-    batches = _batches(run)
+    batches = (batch for epoch in itertools.count() for batch in run.data.train.epoch(epoch))
     trial.model.train()
     with progress(total=steps, desc="range test", unit="step") as bar:
 
@@ -81,16 +81,8 @@ def copy_of(run: Session) -> Session:
         group.pop("begins", None)
     schedule = Schedule(HeldRate(lr0=optimizer.param_groups[0]["initial_lr"]), optimizer)
     criterion = build.build_criterion(options, model)
-    return dataclasses.replace(
-        run, options=options, model=model, optimizer=optimizer, schedule=schedule, criterion=criterion, accumulate=1
-    )
-
-
-def _batches(run: Session) -> Generator[Batch]:
-    epoch = 0
-    while True:
-        yield from run.data.train.epoch(epoch)
-        epoch += 1
+    own = {"options": options, "model": model, "optimizer": optimizer, "schedule": schedule, "criterion": criterion}
+    return dataclasses.replace(run, **own, accumulate=1)
 
 
 class Suggestion(Protocol):

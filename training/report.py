@@ -90,11 +90,9 @@ class Report:
                 yield batch
                 bar.update(len(batch.images))
                 if place.batch % READ_EVERY == 0 or place.batch == len(run.data.train):
-                    box, obj, cls = run.losses()
-                    bar.set_description(
-                        f"{title}  {memory_gb(run.device):.2f} GB  box {box:.4f}  "
-                        f"obj {obj:.4f}  cls {cls:.4f}  {run.meter.instances} inst.  {size} px"
-                    )
+                    losses = "box {:.4f}  obj {:.4f}  cls {:.4f}".format(*run.losses())
+                    state = f"{memory_gb(run.device):.2f} GB  {losses}  {run.meter.instances} inst.  {size} px"
+                    bar.set_description(f"{title}  {state}")
 
     def step(self) -> None:
         """The rates and momenta that the step just done was taken with, to lr.csv."""

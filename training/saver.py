@@ -59,9 +59,8 @@ class Saver:
     def _write(self, copies: dict[Path, Snapshot], generations: Path) -> None:
         for path, write in self.before_save.items():
             self.attempt(path, write)
-        self.retry_at_save = {
-            path: write for path, write in self.retry_at_save.items() if not self.attempt(path, write)
-        }
+        retried = self.retry_at_save.items()
+        self.retry_at_save = {path: write for path, write in retried if not self.attempt(path, write)}
         waiting = {path: copy for path, copy in self.pending_writes.take().items() if path not in copies}
         for copy in copies.values():
             copy.settle()

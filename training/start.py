@@ -189,9 +189,8 @@ def _check_unfinished(path: Path, state: dict[str, Any], options: Options, asked
     done = state["epoch"]
     as_it_should_be = options.run.noplots or folder.has_pictures(folder.run_of(path))
     if state["finished"] and not _is_extended(state, options, asked) and as_it_should_be:
-        raise UserError(
-            f"{path}: this run is finished ({counted(done, 'epoch')}); to extend it, add --epochs N with N over {done}"
-        )
+        remedy = f"to extend it, add --epochs N with N over {done}"
+        raise UserError(f"{path}: this run is finished ({counted(done, 'epoch')}); {remedy}")
     begun = done + (state["batch"] > 0)
     if options.run.epochs < begun:
         raise UserError(f"--epochs {options.run.epochs}: the run has reached epoch {begun}; give {begun} or more")
@@ -207,9 +206,8 @@ def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Opti
         remedy = "" if len(names) != len(before) else ", or --force to continue with the new ones"
         raise UserError(f"{path}: 'names' of {session.options.run.data} are not the run's; give those{remedy}")
     if session.fingerprint() != state["fingerprint"] and not asked.run.force:
-        raise UserError(
-            f"{path}: the pictures or labels are not those the run was trained on; --force continues anyway"
-        )
+        what = "the pictures or labels are not those the run was trained on"
+        raise UserError(f"{path}: {what}; --force continues anyway")
 
 
 def _rescale(state: dict[str, Any], session: Session, before: int) -> None:
@@ -243,9 +241,8 @@ def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
         LOGGER.warning("frozen layers keep BatchNorm's statistics from here on, which an earlier version moved")
     parts = max(state["options"]["run"].get("parts", 1), 1)
     if run.parts != parts:
-        LOGGER.warning(
-            f"a batch in {counted(parts, 'part')} becomes one in {run.parts}: BatchNorm sees others together"
-        )
+        what = f"a batch in {counted(parts, 'part')} becomes one in {run.parts}"
+        LOGGER.warning(f"{what}: BatchNorm sees others together")
     if run.epochs != epochs:
         old = schedulers.from_facts(state["schedule"], session.optimizer)
         step = min(state["step"], old.policy.total_steps - 1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
 import val
 from data.batch import Batch
@@ -31,14 +32,13 @@ def validate(run: Session, stop_request: StopRequest) -> Metrics | None:
     take_evaluation_weights(run, stop_request)
     if run.options.run.noval and run.progress.epoch + 1 < run.epochs:
         return None
-    return val.evaluate(
-        run.ema.model,
-        run.data.val,
-        criterion=run.criterion,
-        dtype=run.dtype,
-        observers=[lambda _: run.handle_stop_request(stop_request)],
-        ranks=run.ranks,
-    )
+    return evaluate(run, run.ema.model, [lambda _: run.handle_stop_request(stop_request)])
+
+
+def evaluate(run: Session, model: nn.Module, observers: Sequence[val.Observer] = ()) -> Metrics:
+    """`val.evaluate` on the run's validation pictures, in its number format, by all of its processes."""
+    how = {"criterion": run.criterion, "dtype": run.dtype, "ranks": run.ranks}
+    return val.evaluate(model, run.data.val, observers=observers, **how)
 
 
 def take_evaluation_weights(run: Session, stop_request: StopRequest) -> None:
@@ -76,7 +76,7 @@ def close_cycle(run: Session, report: Report | NoReport) -> None:
     number = run.progress.cycles
     run.write({run.folder / "weights" / f"cycle{number}.pt": run.weights()})
     try:
-        metrics = val.evaluate(run.ema.model, run.data.val, criterion=run.criterion, dtype=run.dtype, ranks=run.ranks)
+        metrics = evaluate(run, run.ema.model)
     except torch.OutOfMemoryError as error:
         run.ranks.report(error)
         LOGGER.warning(f"cycle {number}: out of memory in its validation; cycles.csv has no figures for it")
@@ -95,8 +95,7 @@ def finish(run: Session, report: Report | NoReport, stop_request: StopRequest) -
     observers = [matrix, lambda _: run.handle_stop_request(stop_request)]
     if run.ranks.first and not run.options.run.noplots:
         observers.append(Pictures(run.folder, run.data.names))
-    common = {"criterion": run.criterion, "dtype": run.dtype, "ranks": run.ranks}
-    metrics = val.evaluate(model, run.data.val, observers=observers, **common)
+    metrics = evaluate(run, model, observers)
     report.end(metrics, matrix)
     which, best_epoch = run.progress.epoch if best is None else best["epoch"], run.progress.best_epoch
     others = "" if which == best_epoch else f", whose weights were not kept: the figures are of epoch {which}'s"
@@ -118,13 +117,10 @@ def finish_average(run: Session, stop_request: StopRequest) -> None:
         return
     model = copy.deepcopy(run.ema.model)
     model.load_state_dict(run.average.mean)
-
     frozen = layers.frozen_norms(run.model, run.options.run, run.progress.epoch - 1)
     seen = estimate_statistics(model, pictures(run, run.epochs, stop_request), run.device, run.dtype, kept=frozen)
-    metrics = val.evaluate(model, run.data.val, criterion=run.criterion, dtype=run.dtype, ranks=run.ranks)
+    metrics = evaluate(run, model)
     path = run.folder / "weights" / "average.pt"
     run.write({path: run.weights() | {"averaged": run.average.count, "ema": model.state_dict()}})
-    LOGGER.info(
-        f"average of {counted(run.average.count, 'state')}, statistics of {counted(seen, 'picture')}: "
-        f"mAP50 {metrics.map50:.4f}  mAP50-95 {metrics.map:.4f}  weights/average.pt"
-    )
+    what = f"average of {counted(run.average.count, 'state')}, statistics of {counted(seen, 'picture')}"
+    LOGGER.info(f"{what}: mAP50 {metrics.map50:.4f}  mAP50-95 {metrics.map:.4f}  weights/average.pt")

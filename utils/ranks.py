@@ -41,10 +41,8 @@ class RankLost(UserError):
     """A process died or does not answer. `tells`: whether this process is the first of those that are left."""
 
     def __init__(self, lost: list[int], tells: bool) -> None:
-        names = ", ".join(map(str, lost))
-        super().__init__(
-            f"rank {names} died or did not answer" if lost else "the connection between the processes was lost"
-        )
+        died = f"rank {', '.join(map(str, lost))} died or did not answer"
+        super().__init__(died if lost else "the connection between the processes was lost")
         self.tells = tells
 
 

@@ -59,9 +59,8 @@ def _text(value: Any) -> str:
 
 def _tell_missing(path: Path, found: int, wanted: int) -> None:
     if found < wanted:
-        LOGGER.warning(
-            f"{path}: has {found} of the {wanted} rows from before the resume; continuing without the others"
-        )
+        what = f"has {found} of the {wanted} rows from before the resume"
+        LOGGER.warning(f"{path}: {what}; continuing without the others")
 
 
 def _header(groups: int) -> str:

@@ -111,17 +111,12 @@ def _with_fallback(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[s
 
 def _read(path: Path) -> dict[str, Any]:
     with Archive(path) as archive:
-        content = inert.read(archive)
-        if not _is_ours(content):
-            raise UserError(f"{path}: not a checkpoint of this trainer; give a last.pt or best.pt that it wrote")
-        return _load(path, content)
+        return _load(path, _structure(archive))
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
     with Archive(path, checksums=False) as archive:
-        content = inert.read(archive)
-    if not _is_ours(content):
-        raise UserError(f"{path}: not a checkpoint of this trainer; give a last.pt or best.pt that it wrote")
+        content = _structure(archive)
     return {key: value for key, value in content.items() if not isinstance(value, inert.TensorRecord | inert.Inert)}
 
 
@@ -138,6 +133,13 @@ def _read_weights(path: Path) -> dict[str, Any]:
     if not sound or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path}: holds no weights with their classes and names; give a last.pt or best.pt")
     return state | {"ema": weights}
+
+
+def _structure(archive: Archive) -> dict[str, Any]:
+    content = inert.read(archive)
+    if not _is_ours(content):
+        raise UserError(f"{archive.path}: not a checkpoint of this trainer; give a last.pt or best.pt that it wrote")
+    return content
 
 
 def _is_ours(content: Any) -> bool:

@@ -69,10 +69,9 @@ def _description(state: dict[Any, Any], activations: set[str]) -> dict[str, Any]
         if len(activations - {"Identity"}) > 1:
             return {}
         described = described | {"activation": f"nn.{others.pop()}"}
-    named = type(file) is str and re.fullmatch(
-        r"[\w.-]{1,100}\.ya?ml", file.replace("\\", "/").rsplit("/", 1)[-1], re.ASCII
-    )
-    return {"described": described} | ({"network": Path(named[0]).stem} if named else {})
+    base = file.replace("\\", "/").rsplit("/", 1)[-1] if type(file) is str else ""
+    named = re.fullmatch(r"[\w.-]{1,100}\.ya?ml", base, re.ASCII)
+    return {"described": described} | ({"network": Path(base).stem} if named else {})
 
 
 def _activation(module: inert.Inert) -> str:

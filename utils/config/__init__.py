@@ -4,6 +4,6 @@
 import no other sub-package.
 """
 
-from utils.config.command_line import from_mapping, option, parse
+from utils.config.command_line import flag, from_mapping, option, parse
 
-__all__ = ["from_mapping", "option", "parse"]
+__all__ = ["flag", "from_mapping", "option", "parse"]

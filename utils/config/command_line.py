@@ -81,22 +81,22 @@ def parse(
     if unknown:
         name = unknown[0].split("=")[0]
         hint = nearest(name, flags).split(" known:")[0] if name.startswith("-") else "flags start with --"
-        raise UserError(
-            f"unknown argument '{unknown[0]}'; {hint if 'mean' in hint or 'start' in hint else 'see --help'}"
-        )
+        hint = hint if "mean" in hint or "start" in hint else "see --help"
+        raise UserError(f"unknown argument '{unknown[0]}'; {hint}")
     given = vars(namespace)
     made = []
     for kind in kinds:
         fields = [field for field in dataclasses.fields(kind) if field.name in given]
         for field in fields:
             if why := _beyond(field, given[field.name]):
-                raise UserError(f"{_flag(field)} {given[field.name]}: {why}")
+                raise UserError(f"{flag(field.name)} {given[field.name]}: {why}")
         made.append(kind(**{field.name: given[field.name] for field in fields}))
     return made, set(given)
 
 
-def _flag(field: dataclasses.Field) -> str:
-    return "--" + field.name.strip("_").replace("_", "-")
+def flag(name: str) -> str:
+    """An option as it is written on a command line: `lr_policy` is `--lr-policy`."""
+    return "--" + name.strip("_").replace("_", "-")
 
 
 def _beyond(field: dataclasses.Field, value: Any) -> str:
@@ -114,7 +114,7 @@ def _dashed(word: str) -> str:
 
 def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     facts = field.metadata
-    names = [_flag(field), *facts["aliases"]]
+    names = [flag(field.name), *facts["aliases"]]
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
     shown = "" if default in (None, "", []) or isinstance(default, bool) else f" (default {default})"
     choices = facts["choices"]() if callable(facts["choices"]) else facts["choices"]

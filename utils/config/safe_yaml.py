@@ -80,9 +80,8 @@ def _written(node: yaml.Node, built: Any) -> Any:
     if isinstance(node, yaml.SequenceNode) and isinstance(built, list):
         return [_written(below, value) for below, value in zip(node.value, built, strict=True)]
     if isinstance(node, yaml.MappingNode) and isinstance(built, dict) and len(node.value) == len(built):
-        return {
-            name: _written(below, value) for (_, below), (name, value) in zip(node.value, built.items(), strict=True)
-        }
+        pairs = zip(node.value, built.items(), strict=True)
+        return {name: _written(below, value) for (_, below), (name, value) in pairs}
     return node.value if isinstance(built, int | float) and not isinstance(built, bool) else built
 
 
@@ -103,9 +102,8 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     if len(data) > MAX_BYTES:
-        raise UserError(
-            f"{path}: over {MAX_BYTES:,} bytes, too large for a YAML file here; check that it is the right one"
-        )
+        what = f"over {MAX_BYTES:,} bytes, too large for a YAML file here"
+        raise UserError(f"{path}: {what}; check that it is the right one")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -107,8 +107,7 @@ def setup(file: Path | None = None) -> logging.Logger:
 
 def of_another_rank(rank: int) -> None:
     """From now on nothing is printed but what ends this process; `held_warnings` has the rest."""
-    for handler in list(LOGGER.handlers):
-        LOGGER.removeHandler(handler)
+    LOGGER.handlers.clear()
     handler = _OfAnotherRank(rank)
     handler.setFormatter(_Level("%(message)s"))
     LOGGER.addHandler(handler)

@@ -30,10 +30,8 @@ def hold(path: Path, seconds: float, in_vain: Callable[[], bool] = lambda: False
                 return None
             time.sleep(PAUSE)
     except OSError as error:
-        reason = error.strerror or error
-        LOGGER.warning(
-            f"{path.parent}: cannot be locked here ({reason}); continuing; make sure that no second process uses it"
-        )
+        what = f"{path.parent}: cannot be locked here ({error.strerror or error}); continuing"
+        LOGGER.warning(f"{what}; make sure that no second process uses it")
         return handle
     os.ftruncate(handle.fileno(), 0)
     handle.write(f"{os.getpid()}\n")

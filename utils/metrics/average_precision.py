@@ -84,9 +84,8 @@ def evaluate_boxes(predictions: list[Tensor], targets: list[Tensor], classes: in
     Raises ValueError where the lists differ in length or a class is out of range.
     """
     if len(predictions) != len(targets):
-        raise ValueError(
-            f"{len(predictions)} pictures predicted, {len(targets)} with targets: give one tensor a picture"
-        )
+        found = f"{len(predictions)} pictures predicted, {len(targets)} with targets"
+        raise ValueError(f"{found}: give one tensor a picture")
     device = predictions[0].device if predictions else torch.device("cpu")
     if device.type == "mps":  # has no float64
         device = torch.device("cpu")
@@ -99,12 +98,11 @@ def evaluate_boxes(predictions: list[Tensor], targets: list[Tensor], classes: in
     detections, image = _in_class_order(detections, image, classes, max_det)
     truth_class, label = truth[:, 0].long(), detections[:, 5].long()
     instances = torch.bincount(truth_class, minlength=classes)
-    level, hit = _true_positives(
-        detections[:, :4], image * classes + label, truth[:, 1:], truth_image * classes + truth_class
-    )
+    group, truth_group = image * classes + label, truth_image * classes + truth_class
+    level, hit = _true_positives(detections[:, :4], group, truth[:, 1:], truth_group)
     envelope = _precision_envelope(level, hit, label, instances)
     curves = _curves(detections[:, 4], label, hit[level == 0], instances, envelope[0])
-    seen = torch.unique(truth_image * classes + truth_class) % classes
+    seen = torch.unique(truth_group) % classes
     return _summary(envelope.mean(-1).cpu(), curves, instances, torch.bincount(seen, minlength=classes), len(targets))
 
 

@@ -27,18 +27,15 @@ def confusion(matrix: Any, names: Sequence[str], out: Path | str) -> None:
     total = counts.sum(0)
     parts = counts / np.where(total > 0, total, 1.0)
     texts = [*(style.plot_name(names, i) for i in range(size - 1)), "background"]
-    side = float(
-        np.clip(0.9 * size, 5, 9 if size <= 20 else 0.24 * size + 4 if size <= COUNTS else 10)
-    )  # of the matrix, in inches
+    most = 9 if size <= 20 else 0.24 * size + 4 if size <= COUNTS else 10
+    side = float(np.clip(0.9 * size, 5, most))  # of the matrix, in inches
     edge = 0.075 * max(map(len, texts)) if size <= COUNTS else 0.3
     drawing, (axis,) = style.figure(side + edge + 1.6, side + edge + 0.8)
     shown = np.ma.masked_where(np.eye(size, dtype=bool) & (np.arange(size) == size - 1), parts)
     picture = axis.imshow(shown, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     notes = {size <= COUNTS: "counts; colours: parts of each column", size <= BOTH: "parts of each column (counts)"}
     style.title(axis, "Confusion matrix", notes.get(True, "parts of each column"))
-    bar = drawing.colorbar(picture, ax=axis, shrink=0.7, pad=0.02, aspect=35)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=9, colors=style.MUTED, labelcolor=style.INK)
+    style.colorbar(picture, axis, shrink=0.7, aspect=35)
     _ticks(axis, texts)
     _numbers(axis, counts, parts, side / size)
     style.save(drawing, out)

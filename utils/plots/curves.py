@@ -27,10 +27,8 @@ def curves(metrics: Any, names: Sequence[str], folder: Path | str) -> None:
     pr = _values(data, "pr", classes)
     recalls = np.linspace(0, 1, pr.shape[1])
     mean = f"all classes  {float(metrics.map50):.3f}"
-    axes = ("recall", "precision")
-    _draw(
-        folder / "PR_curve.png", "Precision over recall", "AP at IoU 0.5", axes, recalls, pr, classes, names, aps, mean
-    )
+    out, axes, note = folder / "PR_curve.png", ("recall", "precision"), "AP at IoU 0.5"
+    _draw(out, "Precision over recall", note, axes, recalls, pr, classes, names, aps, mean)
     confidence = _values(data, "confidence", classes).ravel()
     for file, key, text in (("F1", "f1", "F1"), ("P", "precision", "Precision"), ("R", "recall", "Recall")):
         values = _values(data, key, classes)
@@ -72,11 +70,11 @@ def _draw(
     axis.set(xlabel=axes[0], ylabel=axes[1], xlim=(0, 1), ylim=(0, 1.02))
     named = len(classes) <= NAMED
     for i, row, text in zip(classes, values, notes, strict=True):
-        label = f"{style.plot_name(names, i)}  {text}".rstrip() if named else None
-        look = (
-            {"color": style.colour(i), "linestyle": style.dash(i)} if named else {"color": style.MUTED, "alpha": 0.25}
-        )
-        axis.plot(x, row, linewidth=1.4 if named else 0.8, label=label, **look)
+        look = {"color": style.MUTED, "alpha": 0.25, "linewidth": 0.8}
+        if named:
+            label = f"{style.plot_name(names, i)}  {text}".rstrip()
+            look = {"color": style.colour(i), "linestyle": style.dash(i), "linewidth": 1.4, "label": label}
+        axis.plot(x, row, **look)
     if classes:
         if not named:
             axis.plot([], [], color=style.MUTED, alpha=0.5, linewidth=0.8, label=f"each of {len(classes)} classes")

@@ -77,9 +77,8 @@ def _outlines(axis: Axes, boxes: np.ndarray) -> None:
     polygons = 0.5 + drawn[:, None, 3:5] * corners
     colours = [style.colour(int(c)) for c in drawn[:, 0]]
     alpha = float(np.clip(60 / len(drawn), 0.12, 0.8))
-    axis.add_collection(
-        PolyCollection(list(polygons), facecolors="none", edgecolors=colours, linewidths=0.8, alpha=alpha)
-    )
+    look = {"facecolors": "none", "edgecolors": colours, "linewidths": 0.8, "alpha": alpha}
+    axis.add_collection(PolyCollection(list(polygons), **look))
     _unit_square(axis)
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["-0.5", "-0.25", "0", "0.25", "0.5"])
     axis.set_yticks([0, 0.25, 0.5, 0.75, 1], ["-0.5", "-0.25", "0", "0.25", "0.5"])
@@ -93,10 +92,8 @@ def _centres(axis: Axes, boxes: np.ndarray) -> None:
     picture = axis.imshow(heat, extent=(0, 1, 1, 0), cmap="viridis", interpolation="nearest")
     axis.grid(visible=False)
     axis.set_anchor("W")
-    bar = axis.figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02, aspect=30, anchor=(0.0, 0.5))
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=9, colors=style.MUTED, labelcolor=style.INK)
-    bar.ax.locator_params("y", integer=True)
+    bar = style.colorbar(picture, axis, shrink=0.8, aspect=30, anchor=(0.0, 0.5))
+    bar.locator_params("y", integer=True)
     axis.set_xlabel("x, part of the picture's width", fontsize=9, color=style.MUTED)
     axis.set_ylabel("y from the top, part of its height", fontsize=9, color=style.MUTED)
 

@@ -21,10 +21,7 @@ GROUPS = (("x/lr0", "norms"), ("x/lr1", "weights"), ("x/lr2", "biases"))
 
 
 def results(
-    csv_path: Path | str,
-    out: Path | str,
-    marks: Sequence[float] = (),
-    changes: Sequence[tuple[float, str]] = (),
+    csv_path: Path | str, out: Path | str, marks: Sequence[float] = (), changes: Sequence[tuple[float, str]] = ()
 ) -> None:
     """Draw a `results.csv`, also one written by YOLOv5, to the PNG `out`.
 
@@ -116,12 +113,8 @@ def _rates(axis: Axes, table: dict[str, np.ndarray]) -> None:
     shown = [(name, text) for name, text in GROUPS if name in table and np.isfinite(table[name]).any()]
     marker = "." if len(table.get("epoch", ())) < 3 else ""
     for i, (name, text) in enumerate(shown):
-        look = {
-            "linewidth": (4.5, 2.5, 1.2)[i],
-            "color": style.colour((5, 0, 1)[i]),
-            "linestyle": "--" if i == 2 else "-",
-        }
-        axis.plot(table["epoch"] + 1, table[name], label=text, marker=marker, markersize=(14, 9, 5)[i], **look)
+        look = {"linewidth": (4.5, 2.5, 1.2)[i], "linestyle": "--" if i == 2 else "-", "markersize": (14, 9, 5)[i]}
+        axis.plot(table["epoch"] + 1, table[name], label=text, marker=marker, color=style.colour((5, 0, 1)[i]), **look)
     if len(shown) < len(GROUPS):
         return
     highest = [float(np.nanmax(table[name])) for name, _ in GROUPS]

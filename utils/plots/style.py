@@ -122,6 +122,14 @@ def legend(axis: Axes, **options: Any) -> None:
     shown.set_zorder(10)
 
 
+def colorbar(picture: Any, axis: Axes, **options: Any) -> Axes:
+    """A bar of the picture's colours beside its axes; its own axes."""
+    bar = axis.figure.colorbar(picture, ax=axis, pad=0.02, **options)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=9, colors=MUTED, labelcolor=INK)
+    return bar.ax
+
+
 def say(axis: Axes, text: str) -> None:
     """Text in the middle of axes that have nothing to show, so need no scale."""
     axis.set(xticks=[], yticks=[])
