@@ -87,9 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, 1 where a format failed, 2 for a mistake."""
     log.setup()
     try:
-        (options,), given = config.parse(
-            [Options], argv, prog="export.py", description="Export a checkpoint; see docs/export.md.", refused=REFUSED
-        )
+        about = {"prog": "export.py", "description": "Export a checkpoint; see docs/export.md.", "refused": REFUSED}
+        (options,), given = config.parse([Options], argv, **about)
         _check_idle(options, given)
         sizes = given & {"imgsz", "batch_size"}
         options.dynamic |= not sizes and all(exporters.get(name).free for name in options.include)

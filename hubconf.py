@@ -17,13 +17,8 @@ from predict.model import Model, default_device, load
 from utils.errors import UserError
 
 dependencies = ["torch", "torchvision", "numpy", "cv2", "PIL", "yaml", "tqdm"]
-INDIFFERENT = {
-    "_verbose",
-    "verbose",
-    "force_reload",
-    "trust_repo",
-    "skip_validation",
-}  # of the hub itself, or of no effect
+# of the hub itself, or of no effect
+INDIFFERENT = {"_verbose", "verbose", "force_reload", "trust_repo", "skip_validation"}
 
 
 def custom(path: str | Path, device: torch.device | str | None = None, **others: Any) -> Model:
@@ -56,9 +51,8 @@ def _check(others: dict[str, Any]) -> None:
         raise UserError(f"channels={others['channels']}: pictures have 3; leave channels out")
     unknown = sorted(others.keys() - INDIFFERENT - {"autoshape", "channels"})
     if unknown:
-        raise UserError(
-            f"{unknown[0]}= is not known here; give path and device, and set conf, iou and the like on the model"
-        )
+        remedy = "give path and device, and set conf, iou and the like on the model"
+        raise UserError(f"{unknown[0]}= is not known here; {remedy}")
 
 
 globals().update({name: partial(_published, name) for name in SIZES})

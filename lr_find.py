@@ -45,9 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.setup()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        asked, (find,) = options.parse(
-            argv, "lr_find.py", "Learning-rate range test; see docs/schedules.md.", [FindOptions]
-        )
+        about = "Learning-rate range test; see docs/schedules.md."
+        asked, (find,) = options.parse(argv, "lr_find.py", about, [FindOptions])
         idle = sorted(asked.given & IDLE)
         if idle:
             raise UserError(f"--{idle[0].replace('_', '-')} does nothing in a range test; leave it out")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import statistics
 import time
-from collections.abc import Iterator
 
 import torch
 
@@ -17,9 +17,7 @@ from ablation.progress import duration
 from ablation.study import Study
 from ablation.view import FINISHED
 from ablation.worker_pool import placements
-from data.batch import Batch
 from training import start
-from training.session import Session
 from utils.console.wording import counted
 
 LOGGER = logging.getLogger("anneal")
@@ -65,7 +63,8 @@ def from_steps(cell: Cell, device: str) -> tuple[float, str]:
     session = start.prepare(asked)
     session.model.train()
     marks, forward = [], []
-    for number, batch in zip(range(STEPS + 1), _batches(session), strict=False):
+    batches = itertools.chain.from_iterable(map(session.data.train.epoch, range(STEPS + 1)))
+    for number, batch in zip(range(STEPS + 1), batches, strict=False):
         began = time.perf_counter()
         loss, _ = session.criterion(session.forward(batch.to(session.device)), batch.targets.to(session.device))
         forward.append(_since(began, session.device))
@@ -76,11 +75,6 @@ def from_steps(cell: Cell, device: str) -> tuple[float, str]:
     train = statistics.median(marks) * len(session.data.train)
     validation = statistics.median(forward[1:]) * math.ceil(len(session.data.val.index) / asked.run.batch_size)
     return train + validation, f"by {len(marks)} steps of {cell.name}, a rough estimate"
-
-
-def _batches(session: Session) -> Iterator[Batch]:
-    for epoch in range(STEPS + 1):
-        yield from session.data.train.epoch(epoch)
 
 
 def _since(began: float, device: torch.device) -> float:

@@ -84,6 +84,5 @@ def _heat_map(found: Sequence[Cell], pair: list[str], others: list[str], combina
         if tuple(text(cell.settings.get(name)) for name in others) == combination
     }
     title = ", ".join(f"{name} = {level}" for name, level in zip(others, combination, strict=True))
-    return HeatMap(
-        title, " × ".join(pair), rows, columns, tuple(tuple(here.get((r, c)) for c in columns) for r in rows)
-    )
+    grid = tuple(tuple(here.get((r, c)) for c in columns) for r in rows)
+    return HeatMap(title, " × ".join(pair), rows, columns, grid)

@@ -51,17 +51,14 @@ class Asked:
     resume: bool
     device: str
 
+    def __post_init__(self) -> None:
+        if self.study.ray and self.device not in ("auto", "", "cpu"):
+            what = f"--device {self.device} with --ray"
+            raise UserError(f"{what}: Ray assigns the GPUs; leave --device out, or give cpu")
+
 
 def parse(argv: Sequence[str] | None = None) -> Asked:
     """Read the command line and the study file. Raises UserError."""
-    asked = _parse(argv)
-    if asked.study.ray and asked.device not in ("auto", "", "cpu"):
-        what = f"--device {asked.device} with --ray"
-        raise UserError(f"{what}: Ray assigns the GPUs; leave --device out, or give cpu")
-    return asked
-
-
-def _parse(argv: Sequence[str] | None) -> Asked:
     argv = list(sys.argv[1:] if argv is None else argv)
     options.import_plugins(options.plugins_of(argv))
     lists, left = split(argv)

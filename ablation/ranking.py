@@ -145,6 +145,5 @@ def compare(values: Mapping[str, float], best: Mapping[str, float], spread: Nois
     if not gaps:
         return Difference(0, None, None, None, None)
     summary = summarise(gaps)
-    return Difference(
-        len(gaps), summary.mean, summary.interval, summary.student, margin(spread, len(gaps)) if spread else None
-    )
+    least = margin(spread, len(gaps)) if spread else None
+    return Difference(len(gaps), summary.mean, summary.interval, summary.student, least)

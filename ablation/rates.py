@@ -106,8 +106,6 @@ def notes(study: Path, cells: list[Cell]) -> list[str]:
         if found is not None:
             rates: dict[str, Any] = {"the largest": found.max_lr, "the steepest": found.steepest}
             used = ", ".join(f"{name} {'none' if rate is None else f'{rate:g}'}" for name, rate in rates.items())
-            lines.append(
-                f"lr0 of {cell.asked.run.optim} was found by a range test ({path.relative_to(study)}): {used}; "
-                "policies that ramp up use the largest, the others the steepest"
-            )
+            found_by = f"lr0 of {cell.asked.run.optim} was found by a range test ({path.relative_to(study)})"
+            lines.append(f"{found_by}: {used}; policies that ramp up use the largest, the others the steepest")
     return lines

@@ -75,9 +75,8 @@ def check(options: Options) -> None:
         _own_folder(Path(options.out))
     LOGGER.info(f"{data.file}: {counted(data.classes, 'class', 'classes')}, pictures in {data.root}")
     parts = _index(data, options.workers)
-    found = [
-        suspects(part, index, data.names, options.imgsz, options.worst, data.poses) for part, index in parts.items()
-    ]
+    how = (data.names, options.imgsz, options.worst, data.poses)
+    found = [suspects(part, index, *how) for part, index in parts.items()]
     kinds = _joined(found, options.worst)
     folder = _own_folder(Path(options.out)) if options.out else numbered("runs", "check")
     log.setup(folder / "check.txt")
@@ -114,9 +113,8 @@ def _index(data: DatasetConfig, workers: int) -> dict[str, Index]:
             common = {"root": data.root, "poses": data.poses, "workers": workers}
             parts[part] = build_index(sources, data.classes, desc=part, **common)
             if all(label_file(file) is None for file in parts[part].files):
-                LOGGER.warning(
-                    f"{part}: no label file; looked for {' and '.join(label_candidates(parts[part].files[0]))}"
-                )
+                looked = " and ".join(label_candidates(parts[part].files[0]))
+                LOGGER.warning(f"{part}: no label file; looked for {looked}")
     return parts
 
 
@@ -149,10 +147,8 @@ def _parts(parts: Mapping[str, Index]) -> list[str]:
     for part, index in parts.items():
         report, by_size = index.report, np.bincount(sizes(index), minlength=3)
         rows.append([part, *_numbers([report.pictures, report.backgrounds, report.boxes, *by_size])])
-    note = (
-        f"small: under {SMALL**0.5:.0f} x {SMALL**0.5:.0f} px, medium: under {MEDIUM**0.5:.0f} x {MEDIUM**0.5:.0f} px"
-    )
-    return ["", *_table(rows), f"({note}, by area in the original pictures)"]
+    small, medium = (f"under {area**0.5:.0f} x {area**0.5:.0f} px" for area in (SMALL, MEDIUM))
+    return ["", *_table(rows), f"(small: {small}, medium: {medium}, by area in the original pictures)"]
 
 
 def _classes(parts: Mapping[str, Index], names: Sequence[str]) -> list[str]:
@@ -163,9 +159,8 @@ def _classes(parts: Mapping[str, Index], names: Sequence[str]) -> list[str]:
     every, by_size = np.concatenate(list(classes.values())), np.concatenate([sizes(index) for index in parts.values()])
     columns += [np.bincount(every[by_size == size], minlength=count) for size in range(3)]
     rows = [["class", *parts, "small", "medium", "large"]]
-    rows += [
-        [f"{c} {one_line(names[c])}", *_numbers(column[c] for column in columns)] for c in range(min(count, CLASSES))
-    ]
+    for c in range(min(count, CLASSES)):
+        rows.append([f"{c} {one_line(names[c])}", *_numbers(column[c] for column in columns)])
     lines = ["", *_table(rows)]
     if count > CLASSES:
         lines.append(f"... and {counted(count - CLASSES, 'more class', 'more classes')}")
@@ -205,26 +200,23 @@ def _duplicates(found: Duplicates, root: Path) -> list[str]:
         (found.contradicting, "warning: identical pictures with different labels"),
     ):
         if groups:
-            lines.append(f"{what}: {counted(len(groups), 'group', 'groups')}")
-            lines += [
-                "  " + " = ".join(f"{part}: {_short(file, root)}" for part, file in group) for group in groups[:5]
-            ]
-            lines += [f"  ... and {len(groups) - 5:,} more"] if len(groups) > 5 else []
+            rows = [" = ".join(f"{part}: {_short(file, root)}" for part, file in group) for group in groups]
+            lines += [f"{what}: {counted(len(groups), 'group', 'groups')}", *_first(rows)]
     return lines if len(lines) > 1 else ["", "identical pictures: none"]
 
 
+def _first(rows: Sequence[str]) -> list[str]:
+    """The first five, and how many more there are."""
+    more = [f"  ... and {len(rows) - 5:,} more"] if len(rows) > 5 else []
+    return [*(f"  {row}" for row in rows[:5]), *more]
+
+
 def _partners(found: Partners, root: Path) -> list[str]:
-    lines = []
-    for what, rows in (
-        ("warning: label files without a picture", [_short(path, root) for path in found.unused]),
-        (
-            "warning: pictures that share one label file",
-            [", ".join(_short(path, root) for path in group) for group in found.shared],
-        ),
-    ):
-        if rows:
-            lines += [f"{what}: {len(rows):,}", *(f"  {row}" for row in rows[:5])]
-            lines += [f"  ... and {len(rows) - 5:,} more"] if len(rows) > 5 else []
+    unused = [_short(path, root) for path in found.unused]
+    shared = [", ".join(_short(path, root) for path in group) for group in found.shared]
+    lines: list[str] = []
+    for what, rows in (("label files without a picture", unused), ("pictures that share one label file", shared)):
+        lines += [f"warning: {what}: {len(rows):,}", *_first(rows)] if rows else []
     return lines
 
 
@@ -233,10 +225,8 @@ def _suspects(kinds: Sequence[Suspects], root: Path, keep: int) -> list[str]:
     for kind in kinds:
         if kind.count:
             lines.append(f"{counted(kind.count, 'label', 'labels')}: {kind.title}")
-            lines += [
-                f"  {row.part}: {_short(row.picture, root)}, line {row.line}: {one_line(row.what)}"
-                for row in kind.worst
-            ]
+            for row in kind.worst:
+                lines.append(f"  {row.part}: {_short(row.picture, root)}, line {row.line}: {one_line(row.what)}")
             more = kind.count - len(kind.worst)
             lines += [f"  ... and {more:,} more"] if more and keep else []
     return lines if len(lines) > 1 else ["", "labels that look wrong: none"]

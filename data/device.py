@@ -117,10 +117,8 @@ class DeviceBatches:
         shapes = self.pixels.shapes[request.indices]
         wanted, offsets = self.pixels.locate(request.indices)
         boxes = [lie(s, self.index.shapes[i], *shape) for s, i in zip(shapes, request.indices, strict=True)]
-        each = [
-            letterbox_labels(self.index.labels[i], s, box, *shape)
-            for i, s, box in zip(request.indices.tolist(), shapes, boxes, strict=True)
-        ]
+        lying = zip(request.indices.tolist(), shapes, boxes, strict=True)
+        each = [letterbox_labels(self.index.labels[i], s, box, *shape) for i, s, box in lying]
         origin = np.array([box.pad for box in boxes], dtype=np.int64).reshape(-1, 2)
         made = recipe.of_letterboxes(origin, shapes, offsets, *shape)
         targets = targets_of(each)

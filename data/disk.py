@@ -102,9 +102,8 @@ def _make(path: Path, header: bytes, count: int, fill: Callable[[Callable[[int, 
     free = shutil.disk_usage(path.parent).free
     if count > free:
         remedy = "set ANNEAL_CACHE to a folder on a larger disk, or use --cache none"
-        raise UserError(
-            f"{path.parent}: the pictures take {count / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; {remedy}"
-        )
+        sizes = f"the pictures take {count / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise UserError(f"{path.parent}: {sizes}; {remedy}")
     with atomic_file(path) as file:
         file.write(header)
         file.flush()

@@ -75,10 +75,8 @@ class HostBatches:
         boxes = [box for _, box in drawn if box is not None]
         own = [labels for labels, _ in drawn]
         targets = targets_of(own + elsewhere)
-        dealt = Dealt.of(request.shares, targets)
-        return Batch(
-            images, targets[: sum(map(len, own))], torch.from_numpy(request.indices), boxes or None, dealt=dealt
-        )
+        dealt, indices = Dealt.of(request.shares, targets), torch.from_numpy(request.indices)
+        return Batch(images, targets[: sum(map(len, own))], indices, boxes or None, dealt=dealt)
 
 
 def _results(futures: list[Future]) -> list[Drawn]:

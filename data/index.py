@@ -87,9 +87,8 @@ def build_index(
     key = f"{classes} {single_class}" + (" poses" if poses else "")
     place = disk.cache_path(sources)
     known, old = disk.load(place, key) if cache and files else ({}, disk.Records.of([]))
-    reader = _Reader(
-        files, names, known, old, partial(parse_labels, classes=classes, single_class=single_class, poses=poses)
-    )
+    parse = partial(parse_labels, classes=classes, single_class=single_class, poses=poses)
+    reader = _Reader(files, names, known, old, parse)
     records = reader.run(workers, desc)
     if cache and files and (reader.read or len(known) != len(files)):
         disk.save(place, key, names, records)
@@ -136,20 +135,16 @@ def _assemble(
     return Index(chosen, shapes, LabelRows(rows, offsets), report, digest.hexdigest())
 
 
+@dataclass
 class _Reader:
     """Reads pictures and labels on a pool of threads (decoding and reading leave the interpreter's lock)."""
 
-    def __init__(
-        self,
-        files: list[str],
-        names: list[str],
-        known: dict[str, int],
-        old: disk.Records,
-        parse: Callable[[bytes], Parsed],
-    ) -> None:
-        self.files, self.names, self.known, self.old = files, names, known, old
-        self.parse = parse
-        self.read = 0
+    files: list[str]
+    names: list[str]
+    known: dict[str, int]
+    old: disk.Records
+    parse: Callable[[bytes], Parsed]
+    read: int = 0
 
     def run(self, workers: int, desc: str) -> disk.Records:
         parts: list[disk.Records] = []

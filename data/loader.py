@@ -16,14 +16,14 @@ from data.dealing import ALL, Dealing
 from data.device import DeviceBatches
 from data.host import HostBatches
 from data.letterbox import batch_shape
-from data.pixels import Pixels, Resident, Staged
+from data.pixels import Pixels
 from data.plan import Augment, Plan, batch_size_px, order, plan, plans, rectangle_order
 from data.request import Labelled, Request, Shares, Store
 
 
 def maker(index: Labelled, store: Store | Pixels, workers: int) -> HostBatches | DeviceBatches:
     """What draws the pictures of `store`: threads on the host, or the device it keeps them on or sends them to."""
-    kind = DeviceBatches if isinstance(store, Resident | Staged) else HostBatches
+    kind = DeviceBatches if isinstance(store, Pixels) else HostBatches
     return kind(index, store, workers)
 
 
@@ -166,9 +166,8 @@ class ValLoader:
         if not self.rect:
             return {(self.size, self.size): list(range(len(self.index)))}
         shapes = [batch_shape(shape[None], self.stride, self.pad) for shape in self.store.shapes]
-        found: dict[tuple[int, int], list[int]] = {
-            shape: [] for shape in sorted(set(shapes), key=lambda s: s[0] / s[1])
-        }
+        ranked = sorted(set(shapes), key=lambda shape: shape[0] / shape[1])
+        found: dict[tuple[int, int], list[int]] = {shape: [] for shape in ranked}
         for place, shape in enumerate(shapes):
             found[shape].append(place)
         return found

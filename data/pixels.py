@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,20 +19,6 @@ from utils.console.log import progress
 
 CHUNK = 16 << 20  # pixels decoded before they are sent: 64 MiB
 GRAIN = 1 << 20  # staged pixels come in multiples of this, so that buffers are used again
-
-
-class Pixels(Protocol):
-    """What a device draws from."""
-
-    device: torch.device
-    shapes: np.ndarray  # (N, 2) height and width of each picture
-
-    def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which pictures `load` must bring for these (n,), and where each of them begins there: (n,) int64."""
-
-    def load(self, wanted: np.ndarray, pool: ThreadPoolExecutor) -> Callable[[], Tensor]:
-        """Start to bring pictures. What is returned gives the (P,) int32 pixels on the device, the last bit under way
-        on the current stream."""
 
 
 class Resident:
@@ -52,7 +37,7 @@ class Resident:
             pool.shutdown(cancel_futures=True)
 
     def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nothing has to be brought."""
+        """As `Staged.locate`; nothing has to be brought."""
         return numbers[:0], self.offsets[numbers]
 
     def load(self, wanted: np.ndarray, pool: ThreadPoolExecutor) -> Callable[[], Tensor]:
@@ -83,12 +68,13 @@ class Staged:
         self.store, self.device, self.shapes = store, device, store.shapes
 
     def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each picture is brought once, in the order of their numbers."""
+        """Which pictures `load` must bring for these (n,), each once, and where each begins there: (n,) int64."""
         wanted, which = np.unique(numbers, return_inverse=True)
         return wanted, self._offsets(wanted)[which.reshape(-1)]
 
     def load(self, wanted: np.ndarray, pool: ThreadPoolExecutor) -> Callable[[], Tensor]:
-        """Begin to fill a buffer, which is sent when it is full."""
+        """Begin to fill a buffer. What is returned sends it when it is full, and gives the (P,) int32 pixels on the
+        device, the last bit under way on the current stream."""
         offsets = self._offsets(wanted)
         room = max(1, -(-int(offsets[-1]) // GRAIN)) * GRAIN
         buffer = torch.empty(room, dtype=torch.int32, pin_memory=self.device.type == "cuda")
@@ -104,6 +90,9 @@ class Staged:
         for future in futures:
             future.result()
         return buffer.to(self.device, non_blocking=True)
+
+
+Pixels = Resident | Staged  # what a device draws from
 
 
 class _Packer:

@@ -64,10 +64,10 @@ def of_plans(
     values = np.concatenate((tiles.origin, high, tiles.origin, scale, shapes[..., ::-1]), -1)
     where = (*np.nonzero(present), (tiles.cell[..., 1] * 3 + tiles.cell[..., 0])[present])
     where = where[0], where[1], where[3]
-    back = np.linalg.inv(layers) @ _from_centre(height, width)
-    return _pack(
-        back, tiles.lines, where, values[present], offsets[present], plan.hsv, plan.ratio, height, width, 1 + mixed
-    )
+    # output pixels are measured from the centre: small numbers lose less in float32
+    back = np.linalg.inv(layers) @ np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
+    drawn = (where, values[present], offsets[present], plan.hsv, plan.ratio)
+    return _pack(back, tiles.lines, *drawn, height, width, 1 + mixed)
 
 
 def of_letterboxes(origin: np.ndarray, shapes: np.ndarray, offsets: np.ndarray, height: int, width: int) -> Recipe:
@@ -80,11 +80,6 @@ def of_letterboxes(origin: np.ndarray, shapes: np.ndarray, offsets: np.ndarray, 
     lines = np.broadcast_to(np.array([[-np.inf] * 2, [np.inf] * 2]), (count, 1, 2, 2))
     where = np.arange(count), np.zeros(count, np.int64), np.full(count, CELLS // 2)
     return _pack(back, lines, where, values, offsets, np.ones((count, 3)), np.ones(count), height, width, 1)
-
-
-def _from_centre(height: int, width: int) -> np.ndarray:
-    """Output pixels measured from the centre to output pixels: small numbers lose less in float32."""
-    return np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
 
 
 def _pack(

@@ -98,9 +98,8 @@ class IndexReport:
             LOGGER.warning("%s... and %s", prefix, more)
         LOGGER.log(logging.WARNING if self.mismatch else logging.INFO, "%s%s", prefix, self.summary())
         if not self.boxes:
-            LOGGER.warning(
-                "%sno labels at all: every picture is background, and nothing can be learned from it", prefix
-            )
+            what = "every picture is background, and nothing can be learned from it"
+            LOGGER.warning("%sno labels at all: %s", prefix, what)
 
 
 def _messages(picture: str, notes: Sequence[tuple[int, str]]) -> list[str]:

@@ -39,16 +39,14 @@ def render(root: Path, *, seed: int = 0, train: int = 256, val: int = 64) -> Non
     """
     root = Path(root).resolve()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(
-            f"{root}: not empty, so the sample is not drawn there; name another folder or move this one away"
-        )
+        remedy = "name another folder or move this one away"
+        raise UserError(f"{root}: not empty, so the sample is not drawn there; {remedy}")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     except OSError as error:
-        raise UserError(
-            f"{root}: the sample cannot be drawn there ({error.strerror}); name a folder you may write to"
-        ) from None
+        what = f"{root}: the sample cannot be drawn there ({error.strerror})"
+        raise UserError(f"{what}; name a folder you may write to") from None
     try:
         partial.chmod(0o755)
         counts = _draw_all(partial, seed, {"train": train, "val": val})
@@ -57,9 +55,8 @@ def render(root: Path, *, seed: int = 0, train: int = 256, val: int = 64) -> Non
     except OSError as error:
         if is_sample(root):  # another process drew it meanwhile
             return
-        raise UserError(
-            f"{root}: the sample cannot be drawn there ({error.strerror}); free some space or check its permissions"
-        ) from None
+        what = f"{root}: the sample cannot be drawn there ({error.strerror})"
+        raise UserError(f"{what}; free some space or check its permissions") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -113,12 +113,8 @@ def draw_head(picture: np.ndarray, pose: Pose, kind: int, rng: np.random.Generat
     pen.fill(pose.outline(), skin)
     _light(pen, rng)
     if kind != WITH and rng.random() < 0.2:
-        pen.fill(
-            pose.wrap(
-                np.array([(-0.98, 0.1), (-0.7, 0.45), (0.7, 0.45), (0.98, 0.1), (0.8, 0.85), (0, 1), (-0.8, 0.85)])
-            ),
-            hair,
-        )
+        beard = [(-0.98, 0.1), (-0.7, 0.45), (0.7, 0.45), (0.98, 0.1), (0.8, 0.85), (0, 1), (-0.8, 0.85)]
+        pen.fill(pose.wrap(np.array(beard)), hair)
     _features(pen, skin, hair, rng)
     _hair(pen, hair, rng)
     if kind != WITHOUT:
@@ -140,9 +136,8 @@ def _body(pen: Pen, skin: Colour, rng: np.random.Generator) -> None:
     wide = rng.uniform(1.7, 2.4)
     pen = Pen(pen.picture, replace(pen.pose, tilt=pen.pose.tilt / 2))
     pen.fill(np.array([(-0.5, 0.5), (0.5, 0.5), (0.55, 1.7), (-0.55, 1.7)]), shade(skin, 0.78))
-    pen.fill(
-        np.array([(-0.6, 1.3), (0.6, 1.3), (wide, 1.75), (wide * 1.3, 14), (-wide * 1.3, 14), (-wide, 1.75)]), cloth
-    )
+    trunk = [(-0.6, 1.3), (0.6, 1.3), (wide, 1.75), (wide * 1.3, 14), (-wide * 1.3, 14), (-wide, 1.75)]
+    pen.fill(np.array(trunk), cloth)
     if rng.random() < 0.2:  # a scarf: colour under the chin that is no mask
         pen.fill(ellipse(0, 1.3, 0.85, 0.36), tuple(int(v) for v in rng.integers(20, 240, 3)))
 
@@ -205,13 +200,8 @@ def _mask(pen: Pen, kind: int, rng: np.random.Generator) -> None:
     """Over nose and mouth, or pulled down so that the nose is free."""
     colour = vary(rng, MASKS[rng.integers(len(MASKS))])
     top, cheek = (rng.uniform(-0.04, 0.1), rng.uniform(0.08, 0.2)) if kind == WITH else (0.43, rng.uniform(0.42, 0.5))
-    edge = [
-        (-0.93, cheek),
-        (-0.45, (top + cheek) / 2 - 0.04),
-        (0, top),
-        (0.45, (top + cheek) / 2 - 0.04),
-        (0.93, cheek),
-    ]
+    between = (top + cheek) / 2 - 0.04
+    edge = [(-0.93, cheek), (-0.45, between), (0, top), (0.45, between), (0.93, cheek)]
     under = [(0.95, 0.62), (0.72, 0.9), (0.36, 1.03), (0, 1.06), (-0.36, 1.03), (-0.72, 0.9), (-0.95, 0.62)]
     loop = shade(colour, 1.15) if sum(colour) > 150 else (70, 70, 74)
     for side in (-1, 1):
@@ -262,8 +252,7 @@ def _hand(pen: Pen, skin: Colour, rng: np.random.Generator, over_mouth: bool) ->
     pen.line(np.array([(side * 1.5, 2.6), (x + side * 0.3, y + 0.3)]), colour, 0.42)
     pen.fill(ellipse(x + side * 0.15, y + 0.12, 0.36, 0.28), colour)
     for k in range(4):
-        finger = np.array(
-            [(x + side * 0.2, y + 0.16 * k - 0.1), (x - side * rng.uniform(0.4, 0.55), y + 0.14 * k - 0.3)]
-        )
+        tip = (x - side * rng.uniform(0.4, 0.55), y + 0.14 * k - 0.3)
+        finger = np.array([(x + side * 0.2, y + 0.16 * k - 0.1), tip])
         pen.line(finger, colour, 0.14)
         pen.line(finger + np.array([0, 0.075]), shade(colour, 0.7), 0.02)

@@ -49,9 +49,8 @@ def compare(detector: Detector, exported: Exported, images: Tensor) -> Differenc
 def _all(decoded: Tensor, found: Tensor, pixels: float, score: float) -> Difference:
     scores, others = (each[..., 5:] * each[..., 4:5] for each in (decoded, found))
     place = scores.amax(2).topk(min(BEST, scores.shape[1]), 1).indices
-    corners, moved = (
-        cxcywh_to_xyxy(each[..., :4]).gather(1, place[..., None].expand(-1, -1, 4)) for each in (decoded, found)
-    )
+    at = place[..., None].expand(-1, -1, 4)
+    corners, moved = (cxcywh_to_xyxy(each[..., :4]).gather(1, at) for each in (decoded, found))
     apart = _largest(corners - moved), _largest(scores - others)
     rounding = apart[0] <= pixels and apart[1] <= score
     return Difference(*apart, boxes=place.numel(), unmatched=0, rounding=rounding)

@@ -60,10 +60,8 @@ class Exported:
         if self.dynamic and any(side % self.stride for side in size):
             raise UserError(f"{self.path}: takes sizes in multiples of {self.stride}, not {size[0]} x {size[1]}")
         if not self.dynamic and size != self.size:
-            takes = "{} x {}".format(*self.size)
-            raise UserError(
-                f"{self.path}: takes {takes} pixels, not {size[0]} x {size[1]}; or export it with --dynamic"
-            )
+            takes = "takes {} x {} pixels, not {} x {}".format(*self.size, *size)
+            raise UserError(f"{self.path}: {takes}; or export it with --dynamic")
         batch = count if self.dynamic else self.batch
         outputs = []
         for part in images.float().contiguous().split(max(batch, 1)):
@@ -89,12 +87,12 @@ class Exported:
         except UserError:
             raise
         except Exception as error:  # each runtime has its own
-            raise UserError(f"{self.path}: does not run ({_line(error)}); export it again") from None
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise UserError(f"{self.path}: does not run ({reason}); export it again") from None
         if found != self._output_shape(size):
-            raise UserError(
-                f"{self.path}: gives {tuple(found)} for {size[0]} x {size[1]} pixels, where its metadata "
-                f"(stride {self.stride}, {self.classes} classes) promises {self._output_shape(size)}; export it again"
-            )
+            gives = f"gives {tuple(found)} for {size[0]} x {size[1]} pixels"
+            promised = f"(stride {self.stride}, {self.classes} classes) promises {self._output_shape(size)}"
+            raise UserError(f"{self.path}: {gives}, where its metadata {promised}; export it again")
 
     def _output_shape(self, size: tuple[int, ...]) -> tuple[int, int]:
         if self.nms:
@@ -105,7 +103,3 @@ class Exported:
 def rows_of(output: Tensor) -> list[Tensor]:
     """Of the (B, max_det, 6) of a file with NMS inside, each picture's (n, 6) rows, without what fills up."""
     return [rows[rows[:, 4] > 0] for rows in output]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

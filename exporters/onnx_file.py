@@ -56,6 +56,13 @@ def write(export: Export, out: Path) -> None:
     out.write_bytes(model.SerializeToString())
 
 
+def made(export: Export, folder: Path) -> Path:
+    """The ONNX file of an export, for formats that are made from it: written to `folder` where it is not there yet."""
+    if "onnx" not in export.made:
+        write(export, folder / "model.onnx")
+    return export.made.get("onnx", folder / "model.onnx")
+
+
 def _example(export: Export) -> Tensor:
     """Pictures to trace with; where sizes are free, of three different numbers, none of which looks like a constant."""
     example = export.example()
@@ -80,13 +87,8 @@ def _suppression(opset: int) -> Any:
     op = getattr(onnxscript, f"opset{opset}")
 
     def translate(boxes: Any, scores: Any, max_det: int, iou: float, conf: float) -> Any:
-        return op.NonMaxSuppression(
-            boxes,
-            scores,
-            op.Constant(value_ints=[max_det]),
-            op.Constant(value_floats=[iou]),
-            op.Constant(value_floats=[conf]),
-        )
+        limits = [op.Constant(value_ints=[max_det]), *(op.Constant(value_floats=[value]) for value in (iou, conf))]
+        return op.NonMaxSuppression(boxes, scores, *limits)
 
     return translate
 

@@ -27,11 +27,7 @@ def write(export: Export, out: Path) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as scratch:
-        source = export.made.get("onnx")
-        if source is None:
-            source = Path(scratch) / "model.onnx"
-            onnx_file.write(export, source)
-        model = openvino.convert_model(source)
+        model = openvino.convert_model(onnx_file.made(export, Path(scratch)))
         out.mkdir()
         openvino.save_model(model, out / f"{out.name.removesuffix(SUFFIX)}.xml", compress_to_fp16=export.metadata.half)
     (out / METADATA).write_text(json.dumps(export.metadata.to_text(), indent=1), encoding="utf-8")

@@ -16,6 +16,7 @@ from data.files import find_pictures
 from data.letterbox import letterbox
 from data.pictures import decode
 from data.sample_scene import draw_scene
+from data.store import fitted_into
 from models import Detector
 from utils.errors import UserError
 from utils.nms import non_max_suppression
@@ -60,8 +61,7 @@ def batch_of(pictures: Sequence[np.ndarray], count: int, size: tuple[int, int]) 
     out = np.empty((count, 3, *size), np.uint8)
     for place in range(count):
         picture = pictures[place % len(pictures)]
-        height, width = picture.shape[:2]
-        gain = min(size[0] / height, size[1] / width)
-        sides = max(1, round(width * gain)), max(1, round(height * gain))
-        letterbox(cv2.resize(picture, sides, interpolation=cv2.INTER_AREA), (height, width), out[place])
+        height, width = fitted_into(picture.shape[0], picture.shape[1], *size)
+        fitting = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        letterbox(fitting, picture.shape[:2], out[place])
     return torch.from_numpy(out).float().div_(255)

@@ -30,10 +30,7 @@ def write(export: Export, out: Path) -> None:
     if export.device.type != "cuda":
         raise UserError("a TensorRT engine is built on the GPU that runs it; give --device cuda:0")
     with tempfile.TemporaryDirectory() as scratch, torch.cuda.device(export.device):
-        source = export.made.get("onnx")
-        if source is None:
-            source = Path(scratch) / "model.onnx"
-            onnx_file.write(export, source)
+        source = onnx_file.made(export, Path(scratch))
         logger = trt.Logger(trt.Logger.ERROR)
         builder = trt.Builder(logger)
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))

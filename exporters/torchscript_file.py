@@ -44,9 +44,8 @@ def read(path: Path, device: torch.device) -> Opened:
         raise UserError(f"{path}: its metadata is no JSON mapping; export it again")
     traced_on = entries.get("device", device.type)
     if traced_on != device.type:
-        raise UserError(
-            f"{path}: was made for {str(traced_on)[:20]}; export it with --device {device.type}, or run it there"
-        )
+        remedy = f"export it with --device {device.type}, or run it there"
+        raise UserError(f"{path}: was made for {str(traced_on)[:20]}; {remedy}")
     old = entries.get("shape")  # YOLOv5's files hold the shape of the input alone
     sound = isinstance(old, list) and len(old) == 4 and all(type(side) is int for side in old)
     shape = old if sound else [None, 3, None, None]

@@ -39,20 +39,15 @@ class LossGains:
     def scaled(self, heads: int, classes: int, size: int) -> LossGains:
         """Gains for `heads` maps, `classes` classes and pictures of `size` pixels: stated for 3, 80 and 640."""
         share = 3 / heads
-        return replace(
-            self,
-            box=self.box * share,
-            obj=self.obj * (size / 640) ** 2 * share,
-            cls=self.cls * classes / 80 * share,
-        )
+        obj, cls = self.obj * (size / 640) ** 2 * share, self.cls * classes / 80 * share
+        return replace(self, box=self.box * share, obj=obj, cls=cls)
 
 
 def balance(maps: int) -> tuple[float, ...]:
     """The weight of objectness on each of `maps` maps. UserError for more than are known."""
     if maps > len(BALANCE_OF_OTHERS):
-        raise UserError(
-            f"a detector of {maps} maps cannot be trained; give a --cfg with {len(BALANCE_OF_OTHERS)} or fewer"
-        )
+        remedy = f"give a --cfg with {len(BALANCE_OF_OTHERS)} or fewer"
+        raise UserError(f"a detector of {maps} maps cannot be trained; {remedy}")
     return BALANCE if maps == len(BALANCE) else BALANCE_OF_OTHERS[:maps]
 
 

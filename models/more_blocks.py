@@ -188,9 +188,8 @@ class GhostBottleneck(nn.Module):
         )
         self.shortcut = nn.Identity()
         if shrinks:
-            self.shortcut = nn.Sequential(
-                DWConv(in_channels, in_channels, kernel, stride, act=False), Conv(in_channels, channels, act=False)
-            )
+            smaller = DWConv(in_channels, in_channels, kernel, stride, act=False)
+            self.shortcut = nn.Sequential(smaller, Conv(in_channels, channels, act=False))
         self.out_channels, self.reduction = channels, 2.0 if shrinks else 1.0
 
     def forward(self, x: Tensor) -> Tensor:

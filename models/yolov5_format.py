@@ -98,8 +98,7 @@ def _row(where: str, row: Any) -> tuple[Any, int, str, list[Any]]:
     if type(number) is not int or number < 1:
         raise UserError(f"{where}: its number is {str(number)[:20]}; give a whole number over 0")
     if block != "Detect" and block not in ARGUMENTS and f"nn.{block}" not in ARGUMENTS:
-        known = ", ".join((*ARGUMENTS, "Detect"))
-        raise UserError(f"{where}: unknown block '{block[:60]}'; known: {known}")
+        raise UserError(f"{where}: unknown block '{block[:60]}'; known: {', '.join((*ARGUMENTS, 'Detect'))}")
     if not isinstance(arguments, list | tuple):
         arguments = [arguments]
     return source, number, block, [WORDS.get(value, value) if type(value) is str else value for value in arguments]

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data.store import fitted_into
 from predict.frames import Frame, Origin, Unreadable
 
 LOGGER = logging.getLogger("anneal")
@@ -237,8 +238,7 @@ def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     if (h, w) == (height, width):
         return picture
     if not (0 <= height - h <= 1 and 0 <= width - w <= 1):
-        gain = min(height / h, width / w)
-        h, w = max(1, round(h * gain)), max(1, round(w * gain))
+        h, w = fitted_into(h, w, height, width)
         out = np.zeros((height, width, 3), np.uint8)
         top, left = (height - h) // 2, (width - w) // 2
         out[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)

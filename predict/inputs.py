@@ -16,9 +16,8 @@ from data.pictures import MIN_SIDE, SUFFIXES, decode, of_pillow
 from predict.addresses import is_address, picture, plain
 from utils.errors import UserError
 
-KINDS = (
-    "a path, a glob, an address, a Pillow picture, an array (h, w, 3) uint8 RGB, a tensor (3, h, w), or a list of them"
-)
+KINDS = "a path, a glob, an address, a Pillow picture, an array (h, w, 3) uint8 RGB, a tensor (3, h, w)"
+KINDS += ", or a list of them"
 
 
 def pictures_of(source: Any) -> tuple[list[np.ndarray], list[str]]:

@@ -14,8 +14,20 @@ A file dropped into this folder registers itself:
             return Point(1 / (1 + self.k * step / self.total_steps))
 """
 
-from schedulers.options import describe, listing, parse_args
-from schedulers.policy import Point, Policy, build, get, names, option, options, register, source
+from schedulers.policy import (
+    Point,
+    Policy,
+    build,
+    describe,
+    get,
+    listing,
+    names,
+    option,
+    options,
+    parse_args,
+    register,
+    source,
+)
 from schedulers.schedule import NormalisedDecay, Schedule, facts, from_facts, warmup_steps
 from utils.registry import import_siblings
 

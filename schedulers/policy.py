@@ -7,9 +7,10 @@ import functools
 import math
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
+from utils.config import key_value
 from utils.config.key_value import Option, beyond, plain_type
 from utils.errors import UserError, nearest
 from utils.registry import Registry, load_entry_points
@@ -181,6 +182,21 @@ def options(name: str) -> list[Option]:
         Option(field.name, _hints(policy)[field.name], field.default, field.metadata.get("help", ""))
         for field in option_fields(policy)
     ]
+
+
+def parse_args(name: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """`["t_mult=1", ...]` as typed keyword arguments for `build(name, ...)`; UserError for what cannot be read."""
+    return key_value.parse("--lr-arg", f"policy '{name}'", options(name), pairs)
+
+
+def listing() -> str:
+    """What `--lr-policy help` prints: a line a policy, with where it comes from."""
+    return key_value.listing({name: (get(name), source(name).get("source", "")) for name in names()})
+
+
+def describe(name: str) -> str:
+    """What a policy is and where it comes from, and a line an option."""
+    return key_value.describe(name, get(name), source(name), options(name))
 
 
 def _is_number(value: Any) -> bool:

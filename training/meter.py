@@ -28,19 +28,17 @@ class LossMeter:
 
     def add(self, terms: Tensor, pictures: int, instances: int, step: int) -> None:
         """Count one batch: `terms` (3,) detached, on the device. Does not wait for it."""
-        self._watch(terms, step)
+        self._count(terms, pictures, instances, step)
         self.sums.add_(terms, alpha=pictures)
-        self.pictures += pictures
-        self.instances += instances
 
     def add_sums(self, sums: Tensor, pictures: int, instances: int, step: int) -> None:
         """Count several batches at once: `sums` (3,) of their terms over the pictures."""
-        self._watch(sums, step)
+        self._count(sums, pictures, instances, step)
         self.sums.add_(sums)
+
+    def _count(self, terms: Tensor, pictures: int, instances: int, step: int) -> None:
         self.pictures += pictures
         self.instances += instances
-
-    def _watch(self, terms: Tensor, step: int) -> None:
         first_bad = (self.bad_step < 0) & ~torch.isfinite(terms).all()
         self.bad_step.copy_(torch.where(first_bad, step, self.bad_step))
         self.bad_terms.copy_(torch.where(first_bad, terms, self.bad_terms))
