@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from data.sample import render
 from tests.trainer import Runs
+
+# A loaded machine is no fault of the code under test
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 PICTURES = 11  # with batches of 2: five full ones and a tail of one picture
 
