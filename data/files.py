@@ -151,23 +151,20 @@ def _unreadable(error: OSError) -> None:
 def _listed(source: Path, root: Path, found: Found) -> Iterator[str]:
     base = os.path.join(os.path.abspath(root), "")
     moved = Moved(Path(base), source.parent.absolute())
-    try:
-        for number, line in read_lines(source):
-            if "\0" in line:
-                found.skip(f"{source}:{number}: not a path, skipped; a list has one path a line")
-                continue
-            path = os.path.join(source.parent if line.startswith("./") else base, os.path.expanduser(line))
-            if ".." in Path(line).parts and not os.path.abspath(path).startswith(base):
-                told = f"'{line}' leads outside {root}; used, but check that it is meant"
-                found.messages.append(f"{source}:{number}: {told}")
-            if os.path.splitext(path)[1].lower() not in SUFFIXES + FOREIGN:
-                found.skip(f"{source}:{number}: '{line}' is not a picture, skipped; known: {', '.join(SUFFIXES)}")
-                continue
-            here = path if os.path.isfile(path) else moved.find(line)
-            if here is None:
-                found.skip(f"{source}:{number}: no such file {path}, skipped; correct the list")
-            else:
-                yield here
-    except OSError as error:
-        _unreadable(error)
+    for number, line in read_lines(source):
+        if "\0" in line:
+            found.skip(f"{source}:{number}: not a path, skipped; a list has one path a line")
+            continue
+        path = os.path.join(source.parent if line.startswith("./") else base, os.path.expanduser(line))
+        if ".." in Path(line).parts and not os.path.abspath(path).startswith(base):
+            told = f"'{line}' leads outside {root}; used, but check that it is meant"
+            found.messages.append(f"{source}:{number}: {told}")
+        if os.path.splitext(path)[1].lower() not in SUFFIXES + FOREIGN:
+            found.skip(f"{source}:{number}: '{line}' is not a picture, skipped; known: {', '.join(SUFFIXES)}")
+            continue
+        here = path if os.path.isfile(path) else moved.find(line)
+        if here is None:
+            found.skip(f"{source}:{number}: no such file {path}, skipped; correct the list")
+        else:
+            yield here
     found.messages += moved.told(source)

@@ -16,9 +16,12 @@ ELSEWHERE = re.compile(r"[\\/~]|[A-Za-z]:[\\/]")  # the beginning of a whole pat
 
 
 def read_lines(source: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank; quotes around it are taken off. OSError, UserError."""
-    with open(source, "rb") as file:
-        data = file.read(MAX_LIST_BYTES + 1)
+    """Number and text of each line that is not blank; quotes around it are taken off. May raise UserError."""
+    try:
+        with open(source, "rb") as file:
+            data = file.read(MAX_LIST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}); check its permissions") from None
     if len(data) > MAX_LIST_BYTES:
         raise UserError(f"{source}: over {MAX_LIST_BYTES:,} bytes, too large for a list; name a folder instead")
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

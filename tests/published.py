@@ -11,6 +11,16 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from utils.checkpoint import inert
+from utils.checkpoint.archive import Archive
+from utils.checkpoint.published import weights_of
+
+
+def read_published(path: Path) -> dict[str, Any]:
+    """The weights in a published checkpoint, as `published.weights_of` has them."""
+    with Archive(path) as archive:
+        return weights_of(archive, inert.read(archive))
+
 
 def save_published(
     path: Path, state: dict[str, Tensor], *, key: str = "model", half: bool = True, **extra: Any

@@ -7,7 +7,6 @@ import importlib.metadata
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any
 
 from utils.errors import UserError, nearest
@@ -64,15 +63,14 @@ class Registry:
         return builder(*args, **options)
 
 
-def import_siblings(package: ModuleType | str, path: Iterable[str], skip: Iterable[str] = ()) -> None:
-    """Import every module of a package folder, so that a file dropped into it registers itself.
+def import_siblings(package: str, path: Iterable[str], skip: Iterable[str] = ()) -> None:
+    """Import every module of a package's folder, so that a file dropped into it registers itself.
 
     A module that fails to import is a UserError that names its file.
     """
-    name = package if isinstance(package, str) else package.__name__
     for module in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):
         if module.name not in skip and not module.name.startswith("_"):
-            import_plugin(f"{name}.{module.name}")
+            import_plugin(f"{package}.{module.name}")
 
 
 def import_plugin(module: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 
 from data.converters.source import Source
 from data.lists import read_lines
-from utils.errors import UserError
 
 LISTS = ("test", "val", "train", "trainval")  # a name in several is in the first: what validates is never trained on
 TWICE = "pictures listed in two parts of the split, kept for validation or test"
@@ -98,9 +97,6 @@ def _below(base: Path, *names: str) -> list[Path]:
 
 def _names(file: Path) -> list[str]:
     """The pictures of a list, one a line: a name, which may hold blanks, and in all lines or none -1, 0 or 1."""
-    try:
-        lines = [line for _, line in read_lines(file)]
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
+    lines = [line for _, line in read_lines(file)]
     marked = [re.fullmatch(r"(.*\S)\s+(-1|0|1)", line) for line in lines]
     return [key(mark[1]) for mark in marked if mark] if all(marked) else [key(line) for line in lines]

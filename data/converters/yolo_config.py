@@ -134,10 +134,7 @@ def _read_data(file: Path) -> Config:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        lines = [line.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for _, line in read_lines(file)]
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
+    lines = [line.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for _, line in read_lines(file)]
     return [line for line in lines if not line.startswith("#")]
 
 

@@ -21,19 +21,14 @@ MAX_NAME = 200  # characters of an entry's name
 MAX_CLASSES = 10_000
 
 
-def read_published(path: str | Path) -> dict[str, Any]:
-    """The weights in a published checkpoint: `{"ema": state dict, "classes": int, "names": tuple}`.
-
-    Where the file has them: `described`, its network in YOLOv5's own format, and `network`, the name of that.
-    Entries have their published names (`model.0.conv.weight`); floating-point ones are float32. Raises UserError for
-    a file that is damaged, asks for anything that a network does not need, or holds no network.
-    """
-    with Archive(path) as archive:
-        return weights_of(archive, inert.read(archive))
-
-
 def weights_of(archive: Archive, content: Any) -> dict[str, Any]:
-    """As `read_published`, of an open archive and its structure as `inert.read` gave it."""
+    """The weights of a published checkpoint: `{"ema": state dict, "classes": int, "names": tuple}`.
+
+    Of an open archive and its structure as `inert.read` gave it. Where the file has them: `described`, its network in
+    YOLOv5's own format, and `network`, the name of that. Entries have their published names (`model.0.conv.weight`);
+    floating-point ones are float32. Raises UserError for a file that is damaged, asks for anything that a network does
+    not need, or holds no network.
+    """
     found = [content.get(key) for key in ("ema", "model")] if type(content) is dict else []
     network = next((value for value in found if type(value) is inert.Inert), None)
     if network is None:

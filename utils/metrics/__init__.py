@@ -3,14 +3,6 @@
 `evaluate_boxes` and `Metrics` are the public names. Of the other sub-packages it may import `files` alone.
 """
 
-from utils.metrics.average_precision import (
-    CONFIDENCES,
-    IOU_THRESHOLDS,
-    RECALL_POINTS,
-    ClassMetrics,
-    Curves,
-    Metrics,
-    evaluate_boxes,
-)
+from utils.metrics.average_precision import CONFIDENCES, ClassMetrics, Curves, Metrics, evaluate_boxes
 
-__all__ = ["CONFIDENCES", "IOU_THRESHOLDS", "RECALL_POINTS", "ClassMetrics", "Curves", "Metrics", "evaluate_boxes"]
+__all__ = ["CONFIDENCES", "ClassMetrics", "Curves", "Metrics", "evaluate_boxes"]

@@ -14,10 +14,9 @@ import models
 import val
 from models import yolov5_format
 from tests.golden import fill
-from tests.published import save_published
+from tests.published import read_published, save_published
 from training.network import start_from
 from utils import checkpoint
-from utils.checkpoint import published
 from utils.errors import UserError
 
 NAMES = {0: "red", 1: "green", 2: "blue"}
@@ -46,7 +45,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Tensor]) -> 
 
 def test_every_tensor_comes_through(file: Path, state: dict[str, Tensor]) -> None:
     before = set(sys.modules)
-    found = published.read_published(file)
+    found = read_published(file)
     assert not {name for name in set(sys.modules) - before if name.startswith("models.")}
     assert "models.yolo" not in sys.modules
     assert set(found["ema"]) == set(state)
@@ -63,7 +62,7 @@ def test_full_precision_and_views_come_through(tmp_path: Path) -> None:
     entries = {"model.0.weight": large.t(), "model.1.weight": large[1:3, 2:4], "model.2.bias": torch.tensor(3.5)}
     path = save_published(tmp_path / "views.pt", entries, half=False)
     raw = torch.arange(24.0).view(4, 6)
-    found = published.read_published(path)["ema"]
+    found = read_published(path)["ema"]
     assert torch.equal(found["model.0.weight"], raw.t())
     assert torch.equal(found["model.1.weight"], raw[1:3, 2:4])
     assert found["model.2.bias"].item() == 3.5
@@ -72,7 +71,7 @@ def test_full_precision_and_views_come_through(tmp_path: Path) -> None:
 
 def test_the_mean_is_preferred(tmp_path: Path) -> None:
     path = save_published(tmp_path / "last.pt", {"model.0.weight": torch.ones(2)}, key="ema")
-    assert list(published.read_published(path)["ema"]) == ["model.0.weight"]
+    assert list(read_published(path)["ema"]) == ["model.0.weight"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ def test_the_mean_is_preferred(tmp_path: Path) -> None:
     ],
 )
 def test_facts(tmp_path: Path, extra: dict, classes: int, names: tuple[str, ...]) -> None:
-    found = published.read_published(save_published(tmp_path / "p.pt", {"model.0.weight": torch.ones(2)}, **extra))
+    found = read_published(save_published(tmp_path / "p.pt", {"model.0.weight": torch.ones(2)}, **extra))
     assert (found["classes"], found["names"]) == (classes, names)
 
 
