@@ -134,7 +134,7 @@ def rank(found: Sequence[Cell]) -> Ranking:
     entries = []
     for i in order:
         also = found[i].values(ALSO)
-        difference = None if i == best else compare(values[i], values[best], spread)
+        difference = None if best is None or i == best else compare(values[i], values[best], spread)
         entries.append(Entry(found[i], done[i], summarise(list(also.values())) if also else None, difference))
     return Ranking(tuple(entries), tuple(cell for i, cell in enumerate(found) if i not in done), spread)
 

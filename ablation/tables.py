@@ -32,7 +32,7 @@ def results(study: Study) -> list[dict[str, Any]]:
     for i, cell in enumerate(study.cells):
         record = study.record(cell)
         options = vars(cell.asked.run) | vars(cell.asked.hyp)
-        row = {name: shown[i] for name, shown in columns.items()}
+        row: dict[str, Any] = {name: shown[i] for name, shown in columns.items()}
         row["lr0_used" if "lr0" in varied else "lr0"] = "" if record.lr0 is None else f"{record.lr0:.6g}"
         row |= {name: _text(options[name]) for name in others}
         row |= {name: record.metrics.get(name, "") for name in METRICS}
@@ -49,7 +49,7 @@ def timings(study: Study) -> list[dict[str, Any]]:
     rows = []
     for cell in study.cells:
         record = study.record(cell)
-        row = {"run": cell.name} | {name: label(cell.settings[name]) for name in FIRST}
+        row: dict[str, Any] = {"run": cell.name} | {name: label(cell.settings[name]) for name in FIRST}
         row["seconds"] = "" if record.seconds is None else f"{record.seconds:.2f}"
         done = record.facts.get("epoch", 0) * pictures
         row["images_per_second"] = f"{done / record.seconds:.2f}" if done and record.seconds else ""

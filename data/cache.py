@@ -81,7 +81,7 @@ class Records(Sequence[Record]):
     def __len__(self) -> int:
         return len(self.stats)
 
-    def __getitem__(self, i: int) -> Record:
+    def __getitem__(self, i: int) -> Record:  # type: ignore[override]  # no slices
         i = range(len(self))[i]
         rows = self.rows[self.offsets[i] : self.offsets[i + 1]]
         stat, shape, counts = (tuple(column[i].tolist()) for column in (self.stats, self.shapes, self.counts))

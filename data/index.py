@@ -42,7 +42,7 @@ class LabelRows(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]  # no slices
         i = range(len(self))[i]
         return self.rows[self.offsets[i] : self.offsets[i + 1]]
 

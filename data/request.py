@@ -75,7 +75,11 @@ class Request:
 
     def stacked(self) -> Plan:
         """The plans of all places."""
-        return self.plans() if self.plans else stack([self.plan(place) for place in range(self.elsewhere.stop)])
+        if self.plans:
+            return self.plans()
+        if self.plan is None:
+            raise ValueError("a letterboxed batch has no plans")
+        return stack([self.plan(place) for place in range(self.elsewhere.stop)])
 
 
 def ahead(items: Iterable[T], count: int) -> Iterator[T]:

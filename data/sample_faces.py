@@ -149,11 +149,12 @@ def _light(pen: Pen, rng: np.random.Generator) -> None:
     region = pen.picture[y1:y2, x1:x2]
     if region.size == 0:
         return
-    mask = np.zeros(region.shape[:2], np.uint8)
+    height, width = region.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
     points = pen.pose.project(pen.pose.outline()) - (x1, y1)
     cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     angle, depth = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 0.4)
-    ys, xs = np.mgrid[: mask.shape[0], : mask.shape[1]] / max(mask.shape)
+    ys, xs = np.mgrid[:height, :width] / max(height, width)
     ramp = np.clip(0.5 + (xs - 0.5) * np.cos(angle) + (ys - 0.5) * np.sin(angle), 0, 1)
     region[:] = (region * (1 - depth * ramp * (mask / 255))[..., None]).astype(np.uint8)
 

@@ -105,8 +105,8 @@ def _bar(picture: np.ndarray, rng: np.random.Generator) -> None:
     """A pole or a rail between the camera and the people."""
     height, width = picture.shape[:2]
     x, lean, thick = int(rng.integers(0, width)), int(rng.integers(-30, 31)), int(rng.integers(3, 9))
-    ends = ((x, 0), (x + lean, height)) if rng.random() < 0.6 else ((0, x % height), (width, x % height + lean))
-    cv2.line(picture, *ends, tuple(int(v) for v in rng.integers(10, 200, 3)), thick, cv2.LINE_AA)
+    a, b = ((x, 0), (x + lean, height)) if rng.random() < 0.6 else ((0, x % height), (width, x % height + lean))
+    cv2.line(picture, a, b, tuple(int(v) for v in rng.integers(10, 200, 3)), thick, cv2.LINE_AA)
 
 
 def _develop(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -48,7 +48,7 @@ def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detec
     `path`: a checkpoint of this trainer or a published YOLOv5 one. Raises UserError for a file that is neither, or
     whose weights and layout do not fit.
     """
-    return detector_of(checkpoint.load_weights(path), path).to(device, memory_format=torch.channels_last)
+    return detector_of(checkpoint.load_weights(path), path).to(device).to(memory_format=torch.channels_last)
 
 
 def load_ensemble(
@@ -61,7 +61,7 @@ def load_ensemble(
         if member.names != members[0].names:
             raise UserError(f"{path}: its classes are not those of {paths[0]}; an ensemble needs the same ones")
     model = members[0] if len(members) == 1 else Ensemble(members)
-    return model.to(device, memory_format=torch.channels_last).eval(), states[0]
+    return model.to(device).to(memory_format=torch.channels_last).eval(), states[0]
 
 
 def detector_of(state: dict[str, Any], path: str | Path) -> Detector:

@@ -261,5 +261,5 @@ def repeated(blocks: Sequence[nn.Module]) -> nn.Module:
         return blocks[0]
     row = nn.Sequential(*blocks)
     row.out_channels = blocks[0].out_channels
-    row.reduction = math.prod(block.reduction for block in blocks)
+    row.reduction = math.prod(block.reduction for block in blocks)  # type: ignore[misc]  # a number in each block
     return row

@@ -90,7 +90,8 @@ class DecoupledOptimizer(Optimizer):
             if group["convention"] == "paper":
                 rate = rate / group["initial_lr"]  # lr times this is eta lambda
             for (alike, *_), params in buckets.items():
-                self.advance(group, params, [p.grad for p in params], rate, alike and has_fused(params[:1]))
+                grads = [p.grad for p in params if p.grad is not None]  # all of them, by the loop above
+                self.advance(group, params, grads, rate, alike and has_fused(params[:1]))
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

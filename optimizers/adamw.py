@@ -73,7 +73,9 @@ class AdamW(DecoupledOptimizer):
             torch._fused_adamw_(
                 params,
                 grads,
-                *(moments if group["amsgrad"] else [*moments, []]),
+                moments[0],
+                moments[1],
+                moments[2] if group["amsgrad"] else [],
                 steps,
                 lr=group["lr"],
                 beta1=group["betas"][0],

@@ -185,9 +185,7 @@ class Film:
 
     def write(self, picture: np.ndarray, time: float) -> None:
         """Add a frame (h, w, 3) uint8 RGB. Raises OSError where it cannot be written."""
-        if self.size is None:
-            self._open(picture)
-        picture = _fitted(picture, *self.size)
+        picture = _fitted(picture, *(self.size or self._open(picture)))
         if self._av is None:
             self._out.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             return
@@ -210,7 +208,8 @@ class Film:
             else:
                 out.close()
 
-    def _open(self, picture: np.ndarray) -> None:
+    def _open(self, picture: np.ndarray) -> tuple[int, int]:
+        """Begin the file with the size of its first picture; returns that, height and width."""
         height, width = (side + side % 2 for side in picture.shape[:2])  # the format takes even sides alone
         self.size = (height, width)
         if self._av is None:
@@ -218,7 +217,7 @@ class Film:
             self._out = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, (width, height))
             if not self._out.isOpened():
                 raise OSError(f"{self.path}: cannot be written as a video")
-            return
+            return self.size
         parts = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
         self._out = self._av.open(str(self.path), "w", options=parts)
         rate = Fraction(self.rate).limit_denominator(1001)
@@ -226,6 +225,7 @@ class Film:
         self._stream = self._out.add_stream("libx264", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS)
+        return self.size
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:

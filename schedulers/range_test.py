@@ -136,8 +136,8 @@ def _read(rates: np.ndarray, losses: np.ndarray, diverged: bool, steps: int, mod
             outcome = f"the loss diverges from the start, {rates[0]:.3g}, without having fallen; start lower"
         else:
             outcome = f"the loss never fell between {rates[0]:.3g} and {rates[-1]:.3g}; check the data, or end higher"
-    as_floats = [tuple(float(v) for v in values) for values in (rates, losses, smoothed)]
-    return RangeTest(*as_floats, outcome=outcome, mode=mode, diverged=bool(diverged), **found)
+    tried, seen, smooth = (tuple(float(v) for v in values) for values in (rates, losses, smoothed))
+    return RangeTest(tried, seen, smooth, outcome=outcome, mode=mode, diverged=bool(diverged), **found)
 
 
 def _rise(losses: np.ndarray) -> int:
@@ -191,7 +191,7 @@ def plot_range_test(result: RangeTest, out: Path) -> None:
     if len(result.rates) > 1:
         axes.set_xlim(result.rates[0], result.rates[-1])
     if result.falling is not None:
-        _mark(axes, result)
+        _mark(axes, result, *result.falling)
     style.title(axes, "Learning-rate range test")
     axes.set_xlabel(f"learning rate\n{result.outcome}", fontsize=9, color=style.MUTED)
     axes.set_ylabel("loss", fontsize=9, color=style.MUTED)
@@ -199,8 +199,7 @@ def plot_range_test(result: RangeTest, out: Path) -> None:
     style.save(drawing, out)
 
 
-def _mark(axes: Axes, result: RangeTest) -> None:
-    begins, lowest = result.falling
+def _mark(axes: Axes, result: RangeTest, begins: float, lowest: float) -> None:
     regions = [(result.rates[0], begins, style.FAINT, "too small"), (begins, lowest, style.colour(2), "falling")]
     if result.diverged:
         regions.append((lowest, result.rates[-1], style.colour(1), "diverging"))

@@ -45,7 +45,8 @@ def points_of(values: Any) -> list[tuple[float, float]] | None:
     if not isinstance(values, list) or not all(isinstance(point, list | tuple) and len(point) >= 2 for point in values):
         return None
     pairs = [numbers(point[:2]) for point in values]
-    return None if not pairs or None in pairs else [(pair[0], pair[1]) for pair in pairs]
+    points = [(pair[0], pair[1]) for pair in pairs if pair is not None]
+    return points if points and len(points) == len(pairs) else None
 
 
 def turned(corners: Corners, degrees: float, about: tuple[float, float]) -> Corners:

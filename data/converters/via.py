@@ -123,8 +123,9 @@ def _corners(shape: dict[str, Any], kind: str) -> Corners | str:
         return f"a {kind} has no box"
     if kind == "polygon":
         x, y = shape.get("all_points_x"), shape.get("all_points_y")
-        whole = isinstance(x, list) and isinstance(y, list) and len(x) == len(y) > 0
-        values = numbers([*x, *y]) if whole else None
+        if not (isinstance(x, list) and isinstance(y, list) and len(x) == len(y) > 0):
+            return "its points are broken"
+        values = numbers([*x, *y])
         return around(list(zip(values[: len(x)], values[len(x) :], strict=True))) if values else "its points are broken"
     keys = {"rect": "x y width height", "circle": "cx cy r r", "ellipse": "cx cy rx ry"}.get(kind)
     values = numbers(shape.get(name) for name in keys.split()) if keys else None

@@ -64,7 +64,7 @@ def _free_stem(picture: Picture, taken: dict[str, dict[str, str]]) -> str:
     free, number = stem, 2
     while (others := taken[free.casefold()]) and (picture.split in others or set(others.values()) != {picture.name}):
         free, number = f"{stem}_{number}", number + 1
-    others[picture.split] = picture.name
+    others[str(picture.split)] = picture.name
     return free
 
 

@@ -53,8 +53,8 @@ def find_config(source: Path, files: Iterable[Path]) -> Config:
     elif any(one.names != config.names for one in plain):
         config.notes.append(f"class lists that differ from {config.file.name}, whose names are used")
     if not config.entries and not source.is_file():
-        texts = [file for file in source.glob("*.txt") if split_name(file.stem) and is_list(file)]
-        config.entries = [(split_name(file.stem), file.name) for file in sorted(texts)]
+        texts = sorted(source.glob("*.txt"))
+        config.entries = [(part, file.name) for file in texts if (part := split_name(file.stem)) and is_list(file)]
         config.file = config.file or source / "lists"
     return config
 

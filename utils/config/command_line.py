@@ -200,7 +200,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         return value
     if many:
         return [_checked(v, base, where) for v in (value if isinstance(value, list) else [value])]
-    accepted = {float: (float, int), int: (int,), bool: (bool,), str: (str, int, float)}.get(base, (object,))
+    kinds: dict[Any, Any] = {float: (float, int), int: (int,), bool: (bool,), str: (str, int, float)}
+    accepted = kinds.get(base, (object,))
     if not isinstance(value, accepted) or (isinstance(value, bool) and base is not bool):
         if base is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
             try:
