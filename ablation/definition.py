@@ -142,7 +142,7 @@ def _variants(values: dict[Any, Any], path: Path) -> dict[str, dict[str, Any]]:
 def _bundle(name: Any, values: Any, path: Path) -> dict[str, Any]:
     where = f"{path}: variant {name}"
     if str(name) in ("", PLAIN):
-        raise UserError(f"{path}: variants: '{name}' is no name for one ('{PLAIN}' is what the plain runs are called)")
+        raise UserError(f"{path}: variants: '{name}' cannot be a variant's name ('{PLAIN}' stands for the plain runs)")
     if not isinstance(values, dict):
         raise UserError(f"{where}: must hold 'option: value' lines")
     bundle = _settings(values, where)

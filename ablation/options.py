@@ -33,7 +33,7 @@ class StudyOptions:
     retry_failed: bool = option(False, "also retry the runs that failed before")
     per_gpu: int = option(1, "runs at once on each GPU, while memory allows, or on the CPU, sharing its cores", low=1)
     gpus_per_run: int = option(1, "GPUs that each run is given, all of one machine", low=1)
-    ray: str = option("", "hand the runs to a Ray cluster: its address, or 'local' to start one here")
+    ray: str = option("", "run on a Ray cluster: its address, or 'local' to start one here")
     cpus_per_run: float | None = option(None, "CPUs that a run requests from Ray; 0 and fractions are allowed", low=0)
 
     def demand(self, device: str) -> Demand:

@@ -143,7 +143,7 @@ class RayWorkerPool:
             self.workers.append(worker)
         elif worker.node not in self.unfit:
             self.unfit[worker.node] = f"{found['host']}: {found['wrong']}"
-            LOGGER.warning(f"no run goes to {self.unfit[worker.node]}")
+            LOGGER.warning(f"node not used: {self.unfit[worker.node]}")
 
     def _answer(self, worker: RayWorker) -> dict[str, Any]:
         try:

@@ -33,8 +33,8 @@ class ExportedDetector(nn.Module):
         own = self.exported
         if own.nms and (conf < own.conf or iou != own.iou):
             LOGGER.warning(
-                f"{own.path}: its own NMS runs first, with a lowest score of {own.conf:g} and an overlap of "
-                f"{own.iou:g}; what it drops is not seen with {conf:g} and {iou:g}; export without --nms to choose"
+                f"{own.path}: its built-in NMS runs first, with conf-thres {own.conf:g} and iou-thres "
+                f"{own.iou:g}; boxes it drops are missing at {conf:g} and {iou:g}; export without --nms to choose"
             )
 
     def tell_size(self) -> None:
@@ -43,8 +43,8 @@ class ExportedDetector(nn.Module):
         if not own.dynamic:
             height, width = own.size
             LOGGER.warning(
-                f"{own.path}: takes {height} x {width} pixels alone, with more grey around most pictures than its "
-                f"checkpoint gets; figures differ a little; for the same, export without --imgsz and --batch-size"
+                f"{own.path}: accepts only {height} x {width} pixels, with more grey around most pictures than its "
+                f"checkpoint gets; figures differ a little; for equal ones, export without --imgsz and --batch-size"
             )
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

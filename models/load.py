@@ -96,7 +96,7 @@ def layout_of(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
         if described is None and _fits(size, state, path):
             return read(size)
     raise UserError(
-        f"{path}: its network is none of {', '.join(SIZES)}, nor as it describes it{reason}; use another file"
+        f"{path}: its network is neither one of {', '.join(SIZES)} nor the one it describes{reason}; use another file"
     )
 
 

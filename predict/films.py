@@ -107,9 +107,9 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise _ended(origin, number, getattr(error, "strerror", None) or str(error)) from None
     if duration and end < 0.98 * duration - 2 * clock.step:
-        raise _ended(origin, number - broken, f"{duration:.1f} s are promised")
+        raise _ended(origin, number - broken, f"{duration:.1f} s are announced")
     if broken:
-        raise Unreadable(f"{origin.shown}: {broken} of its {number} frames are broken and left out")
+        raise Unreadable(f"{origin.shown}: {broken} of its {number} frames are broken and were skipped")
 
 
 def decoded(packet: Any) -> list[Any]:
@@ -161,7 +161,7 @@ def _read_cv(origin: Origin, stride: int) -> Iterator[Frame]:
     finally:
         video.release()
     if origin.frames and number < 0.98 * origin.frames - 1:
-        raise _ended(origin, number, f"{origin.frames} frames are promised")
+        raise _ended(origin, number, f"{origin.frames} frames are announced")
 
 
 def _ended(origin: Origin, number: int, why: str) -> Unreadable:

@@ -40,7 +40,7 @@ class OneCycle(Policy):
         if self.base_momentum > self.max_momentum:
             raise self.refuse(f"base_momentum={self.base_momentum} is over max_momentum={self.max_momentum}")
         if self.phases == 3 and self._pct > 0.5:
-            raise self.refuse(f"pct_start={self._pct} leaves no room for the way back; give at most 0.5, or phases=2")
+            raise self.refuse(f"pct_start={self._pct} leaves no room for the descent; give at most 0.5, or phases=2")
         ends = [0.0, *self._ends]
         shortest = min(after - before for before, after in pairwise(ends))
         # rounding of pct T must not refuse a phase of exactly one step

@@ -24,7 +24,7 @@ def check_best(run: Session) -> None:
     place, held = run.progress, epoch_of(run.best)
     if run.options.run.nosave or held >= place.best_epoch:
         return
-    there = "cannot be read" if run.best.is_file() else "is not there"
+    there = "cannot be read" if run.best.is_file() else "is missing"
     what = f"{run.best}: {f'holds epoch {held}' if held else there}, but epoch {place.best_epoch} was better"
     if (place.epoch, place.batch) == (place.best_epoch, 0):
         run.saver.pending_writes.keep(run.best, copy.deepcopy(run.weights()))

@@ -147,7 +147,7 @@ def device_of(run: RunOptions, local_rank: int) -> str:
     if DEVICES.fullmatch(run.device):
         listed = run.device.removeprefix("cuda:").split(",")
         if local_rank >= len(listed):
-            raise UserError(f"--device {run.device}: this host runs more processes than that; list a GPU for each")
+            raise UserError(f"--device {run.device}: this host runs more processes than GPUs; list a GPU for each")
         return listed[local_rank]
     if run.device == "auto" and torch.cuda.is_available():
         return f"cuda:{local_rank % torch.cuda.device_count()}"

@@ -39,7 +39,7 @@ def choose(options: Options, weights: dict[str, Any] | None) -> dict[str, Any]:
         return read(run.cfg)
     layout = layout_of(weights, run.weights)
     run.cfg = layout["name"]
-    LOGGER.info(f"network: {run.cfg}, as {run.weights} describes it; --cfg chooses another")
+    LOGGER.info(f"network: {run.cfg}, from {run.weights}; --cfg chooses another")
     return layout
 
 
@@ -93,10 +93,10 @@ def start_from(model: models.Detector, weights: dict[str, Any], path: str) -> No
     other = _other_network(model, weights, path)
     if moved < total / 10:
         found = f"{moved} of {total} tensors fit {model.cfg}{other}"
-        raise UserError(f"--weights {path}: {found}; give the --cfg it was trained with, or none, which takes its own")
+        raise UserError(f"--weights {path}: {found}; give the --cfg it was trained with, or leave --cfg out")
     line = f"weights: {moved} of {total} tensors taken from {path}"
     if other:
-        LOGGER.warning(f"{line}{other}, of which only what fits was taken; without --cfg its own network is trained")
+        LOGGER.warning(f"{line}{other}, so only what fits was copied; without --cfg its own network is trained")
     elif moved < total and weights["classes"] != model.classes:
         LOGGER.info(f"{line}; {_kept_of_head(model, weights)}")
     else:
@@ -108,9 +108,9 @@ def _kept_of_head(model: models.Detector, weights: dict[str, Any]) -> str:
     heads = f"for {counted(model.classes, 'class', 'classes')} in place of {weights['classes']}"
     found, same = transfer_rows(model, weights["ema"], weights["names"])
     if not found:
-        return f"the head starts anew, {heads}"
+        return f"the head starts from scratch, {heads}"
     classes = f"the classes {', '.join(same[:5])}{', ...' if len(same) > 5 else ''}" if same else "no class"
-    return f"of the head box, objectness and {classes} are kept, {heads}"
+    return f"the head keeps box, objectness and {classes}, {heads}"
 
 
 def _other_network(model: models.Detector, weights: dict[str, Any], path: str) -> str:

@@ -204,7 +204,7 @@ def _check_data(path: Path, state: dict[str, Any], session: Session, asked: Opti
     names, before = list(session.data.names), state["names"]
     if len(names) != len(before) or (names != before and not asked.run.force):
         remedy = "" if len(names) != len(before) else ", or --force to continue with the new ones"
-        raise UserError(f"{path}: 'names' of {session.options.run.data} are not the run's; give those{remedy}")
+        raise UserError(f"{path}: 'names' of {session.options.run.data} differ from the run's; give the run's{remedy}")
     if session.fingerprint() != state["fingerprint"] and not asked.run.force:
         what = "the pictures or labels are not those the run was trained on"
         raise UserError(f"{path}: {what}; --force continues anyway")
@@ -229,20 +229,20 @@ def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
     """Print where the run stands, and what is not as it was."""
     progress, run = session.progress, session.options.run
     at = f"at epoch {progress.epoch + 1} of {run.epochs}, step {progress.step}"
-    left = f"where {counted(progress.epoch, 'epoch is', 'epochs are')} trained: the validation at the end is left"
+    left = f"where {counted(progress.epoch, 'epoch is', 'epochs are')} trained: the final validation remains"
     LOGGER.info(f"resuming {session.folder} {left if session.is_over() else at}")
     for name, value in environment(session.device).items():
         if value != state["environment"][name]:
-            LOGGER.warning(f"{name} was {state['environment'][name]}, is {value}: the run may differ in the last bits")
+            LOGGER.warning(f"{name} was {state['environment'][name]}, now {value}: the run may differ in the last bits")
     caches = [state["options"]["run"]["cache"], run.cache]
     if caches.count("device") == 1 and session.device.type != "cuda":
-        LOGGER.warning(f"--cache {caches[0]} becomes {caches[1]}: drawn by another renderer, pictures differ a little")
+        LOGGER.warning(f"--cache {caches[0]} becomes {caches[1]}: another renderer, so pictures differ a little")
     if run.freeze and "freeze_epochs" not in state["options"]["run"]:
-        LOGGER.warning("frozen layers keep BatchNorm's statistics from here on, which an earlier version moved")
+        LOGGER.warning("frozen layers keep BatchNorm's statistics from here on, which an earlier version updated")
     parts = max(state["options"]["run"].get("parts", 1), 1)
     if run.parts != parts:
-        what = f"a batch in {counted(parts, 'part')} becomes one in {run.parts}"
-        LOGGER.warning(f"{what}: BatchNorm sees others together")
+        what = f"a batch in {counted(parts, 'part')} now has {run.parts}"
+        LOGGER.warning(f"{what}: BatchNorm sees other pictures together")
     if run.epochs != epochs:
         old = schedulers.from_facts(state["schedule"], session.optimizer)
         step = min(state["step"], old.policy.total_steps - 1)

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not options.out:
             raise UserError("--out is missing; name the file to write")
         if out.exists() and not options.force:
-            raise UserError(f"--out {out}: is there already; give another name, or --force")
+            raise UserError(f"--out {out}: already exists; give another name, or --force")
         checkpoint.save(out, average([Path(path) for path in options.checkpoints]))
         LOGGER.info(f"the mean of {len(options.checkpoints)} checkpoints is in {out}; measure it with val.py")
         return 0

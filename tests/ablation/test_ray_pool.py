@@ -170,7 +170,7 @@ def test_an_unfit_node_takes_no_run(made: Any, caplog: pytest.LogCaptureFixture)
     )
     for _ in range(3):
         assert at(pool) == ["a"]
-    assert caplog.text.count("no run goes to bad: /data: no such folder there") == 1
+    assert caplog.text.count("node not used: bad: /data: no such folder there") == 1
     del fake.has["a"]
     with pytest.raises(UserError, match="no node can run one; bad: /data"):
         at(pool)

@@ -91,7 +91,7 @@ def test_broken_frames_in_the_middle_are_left_out(run, tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(data)
     code, text = run("v.mp4", "--save-csv")
     assert code == 1
-    assert "of its 60 frames are broken and left out" in text
+    assert "of its 60 frames are broken and were skipped" in text
     with av.open(str(tmp_path / "out/exp/v.mp4")) as video:
         times = [frame.time for frame in video.decode(video=0)]
     assert 40 < len(times) < 60

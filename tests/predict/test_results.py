@@ -239,7 +239,7 @@ def test_an_exported_file_is_a_model_too(detector: Detector, tmp_path: Path, cap
         model.network.warn(0.25, 0.45)
         assert not caplog.text
         model.network.warn(0.001, 0.6)
-        assert ("its own NMS runs first" in caplog.text) == nms
+        assert ("its built-in NMS runs first" in caplog.text) == nms
     facts = exporters.Metadata(NAMES, 32, (64, 96), 2)
     exporters.get("torchscript").write(Export(detector, facts, torch.device("cpu")), tmp_path / "b.torchscript")
     fixed = load(tmp_path / "b.torchscript")

@@ -50,7 +50,7 @@ RUN = {"total_steps": 300, "steps_per_epoch": 10, "lr0": 0.01}
         ("wsd", {"decay": 0}, "decay=0 must be above 0"),
         ("wsd", {"decay": 1.5}, "decay=1.5 must be at most 1"),
         ("wsd", {"shape": "exp"}, "shape=exp must be sqrt or linear or cosine"),
-        ("onecycle", {"pct_start": 0.6}, "pct_start=0.6 leaves no room for the way back"),
+        ("onecycle", {"pct_start": 0.6}, "pct_start=0.6 leaves no room for the descent"),
         ("onecycle", {"pct_start": 0.001}, "leaves a phase of 0 steps"),
         ("onecycle", {"pct_start": 0.999, "phases": 2}, "leaves a phase of 0.3 steps"),
         ("onecycle", {"phases": 4}, "phases=4 must be 3 or 2"),

@@ -32,7 +32,7 @@ def test_another_renderer_is_said(runs: Runs, monkeypatch: pytest.MonkeyPatch, c
         at_step(patch, 1, send(signal.SIGTERM))
         assert runs(FLAGS, epochs=1) == 143
     assert runs.resume(runs.run(), "--cache ram") == 0
-    assert "--cache device becomes ram: drawn by another renderer" in capsys.readouterr().out
+    assert "--cache device becomes ram: another renderer" in capsys.readouterr().out
 
 
 def test_it_learns_what_the_host_renderer_teaches(whole: Path, runs: Runs) -> None:

@@ -172,5 +172,5 @@ def test_other_names_for_the_classes_are_refused(
     other = runs.folder / "other.yaml"
     other.write_text(runs.faces.read_text().replace("[bare, masked, wrong]", names))
     assert runs.resume(stopped, f"--data {other} {flags}") == code
-    said = f"'names' of {other} are not the run's; give those"
+    said = f"'names' of {other} differ from the run's; give the run's"
     assert (said in capsys.readouterr().out) == (code == 2)

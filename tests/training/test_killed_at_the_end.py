@@ -66,7 +66,7 @@ def test_the_resume_ends_it(
             runs(epochs=2, noplots=None)
     capsys.readouterr()
     assert runs("--resume", noplots=None, epochs=2) == 0
-    assert "where 2 epochs are trained: the validation at the end is left" in capsys.readouterr().out
+    assert "where 2 epochs are trained: the final validation remains" in capsys.readouterr().out
     assert_identical(whole, runs.run())
     assert files(whole) <= files(runs.run())
 

@@ -87,17 +87,17 @@ def test_weights_that_last_pt_still_holds_are_written_again(whole: Path, runs: R
         at_step(patch, STEPS + 2, kill)  # once the first of the next epoch was saved
         with pytest.raises(Killed):
             runs.resume()
-    assert said(capsys) == [f"warning: {best}: is not there, but epoch 1 was better; the next save writes its weights"]
+    assert said(capsys) == [f"warning: {best}: is missing, but epoch 1 was better; the next save writes its weights"]
     assert not differences(lost, checkpoint.load(best))
     assert runs.resume() == 0
     assert_identical(whole, runs.run())
 
 
-@pytest.mark.parametrize("left", ["holds epoch 1", "is not there", "cannot be read"])
+@pytest.mark.parametrize("left", ["holds epoch 1", "is missing", "cannot be read"])
 def test_weights_that_are_lost_are_said(runs: Runs, monkeypatch, capsys, left: str) -> None:
     """No later epoch is better: the run goes on to its end, whose figures are those of the weights that are there."""
     best = killed(runs, monkeypatch, capsys, epoch=2)
-    if left == "is not there":
+    if left == "is missing":
         best.unlink()
     elif left == "cannot be read":
         best.write_bytes(b"torn")

@@ -61,7 +61,7 @@ def test_weights_alone_bring_their_network(runs: Runs, capsys: pytest.CaptureFix
     """Ours and published ones; with as many classes nothing is left out, with others the head."""
     torch.manual_seed(0)
     spec = models.build(str(runs.narrow), 3)
-    fewer = "of the head box, objectness and no class are kept, for 3 classes in place of 1"
+    fewer = "the head keeps box, objectness and no class, for 3 classes in place of 1"
     for names, classes, said in ((["bare", "masked", "wrong"], 3, ""), (["a"], 1, fewer)):
         model = models.build(spec.layout, classes)
         kept = {"layout": spec.layout, "classes": classes, "names": names, "ema": model.state_dict()}
@@ -69,7 +69,7 @@ def test_weights_alone_bring_their_network(runs: Runs, capsys: pytest.CaptureFix
         capsys.readouterr()
         assert runs("--weights w.pt", cfg=None, epochs=1) == 0
         out = capsys.readouterr().out
-        assert "network: narrow, as w.pt describes it; --cfg chooses another" in out
+        assert "network: narrow, from w.pt; --cfg chooses another" in out
         assert said in out
         assert state_of(runs.run())["layout"] == spec.layout
     published = save_published(runs.folder / "p.pt", models.build("yolov5n", 3).state_dict(), names=names * 3)
@@ -84,10 +84,10 @@ def test_weights_of_another_network_than_cfg_asks_for(runs: Runs, capsys: pytest
     assert runs("--weights d.pt", epochs=1) == 0
     said = next(line for line in capsys.readouterr().out.splitlines() if "tensors taken" in line)
     assert said.startswith("warning: weights: ")
-    assert "taken from d.pt; it holds deeper, of which only what fits was taken" in said
+    assert "taken from d.pt; it holds deeper, so only what fits was copied" in said
     assert runs("--weights d.pt", cfg="yolov5s") == 2
     assert (
-        "of 177 tensors fit yolov5s; it holds deeper; give the --cfg it was trained with, or none"
+        "of 177 tensors fit yolov5s; it holds deeper; give the --cfg it was trained with, or leave --cfg out"
         in capsys.readouterr().out
     )
     assert runs("--weights none.pt") == 2

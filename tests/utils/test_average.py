@@ -49,7 +49,7 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     assert state["ema"]["model.0.weight"].tolist() == [[3, 3], [3, 3]]
     assert (state["kind"], state["averaged"], state["names"], state["step"]) == ("weights", 3, ["face"], 7)
     assert main([*files, "--out", str(out)]) == 2  # it is there
-    assert "is there already" in capsys.readouterr().out
+    assert "already exists" in capsys.readouterr().out
     assert main([*files, "--out", str(out), "--force"]) == 0
 
 

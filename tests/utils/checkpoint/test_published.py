@@ -120,7 +120,7 @@ def test_a_detector_of_it_sees_what_ours_does(file: Path, state: dict[str, Tenso
 def test_another_network_is_said(tmp_path: Path, state: dict[str, Tensor]) -> None:
     deeper = state | {"model.9.cv3.conv.weight": torch.ones(1)}
     path = save_published(tmp_path / "p6.pt", deeper, names=NAMES)
-    with pytest.raises(UserError, match="its network is none of yolov5n, yolov5s"):
+    with pytest.raises(UserError, match="its network is neither one of yolov5n, yolov5s"):
         val.load_detector(path)
     nothing = save_published(tmp_path / "none.pt", {"model.0.weight": torch.ones(7)}, names=NAMES)
     with pytest.raises(UserError, match="0 of 177 tensors fit yolov5n"):
@@ -190,5 +190,5 @@ def test_a_network_of_its_own_description(tmp_path: Path) -> None:
         pictures = torch.rand(1, 3, 32, 32)
         assert torch.equal(found(pictures)[0], ours(pictures)[0])
     broken = save_published(tmp_path / "b.pt", state, yaml=described | {"head": [[-1, 1, "C9", []]]}, names=NAMES)
-    with pytest.raises(UserError, match=r"nor as it describes it .*unknown block 'C9'"):
+    with pytest.raises(UserError, match=r"nor the one it describes .*unknown block 'C9'"):
         val.load_detector(broken)
