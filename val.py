@@ -114,9 +114,9 @@ class Options:
     save_conf: bool = option(False, "with --save-txt: their scores too")
     save_json: bool = option(False, "write detections as COCO JSON and run pycocotools on them")
     half: bool = option(False, "half precision on a GPU")
-    noplots: bool = option(False, "make no pictures")
+    noplots: bool = option(False, "draw no plots or sample pictures")
     project: str = option("runs/val", "folder of the evaluations")
-    name: str = option("exp", "name of this one; a number is appended if it exists")
+    name: str = option("exp", "name of the results folder; a number is appended if it exists")
     exist_ok: bool = option(False, "use the folder of that name again")
 
 

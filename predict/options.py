@@ -48,7 +48,7 @@ class Options:
     hide_labels: bool = option(False, "draw boxes without names")
     hide_conf: bool = option(False, "draw names without scores")
     project: str = option("runs/detect", "folder of the results")
-    name: str = option("exp", "name of this one; a number is appended if it exists")
+    name: str = option("exp", "name of the results folder; a number is appended if it exists")
     exist_ok: bool = option(False, "use the folder of that name again; its earlier results are replaced")
 
     def check(self) -> None:

@@ -43,17 +43,17 @@ class RunOptions:
     data: str = option("mask.yaml", "data set YAML: a path, or a name in data/")
     hyp: str = option(
         "auto",
-        "auto: by the data set and the run's length; yolov5: its numbers; or a YAML: a path, or a name in data/hyps/",
+        "auto: from the data set and the run's length; yolov5: its numbers; or a YAML: a path, or a name in data/hyps/",
     )
     epochs: int = option(100, "passes over the training pictures")
     batch_size: int | str = option(
         16, "pictures per forward pass, or 'auto': as many as fit on the GPU", aliases=("--batch",), type=_whole_or_auto
     )
-    nbs: int = option(64, "nominal batch (default: auto's): smaller batches accumulate to it and decay scales with it")
+    nbs: int = option(64, "nominal batch, chosen by --hyp auto: smaller batches accumulate to it, decay scales with it")
     imgsz: int = option(640, "training and validation size in pixels", aliases=("--img", "--img-size"))
     lr_policy: str = option(
         "linear",
-        "learning-rate policy (default: auto's)",
+        "learning-rate policy; unless given, --hyp auto chooses it",
         aliases=("--scheduler",),
         choices=schedulers.names,
         listing=schedulers.listing,
@@ -62,7 +62,7 @@ class RunOptions:
     cos_lr: bool = option(False, "the same as --lr-policy cosine")
     optim: str = option(
         "sgd",
-        "optimizer (default: auto's)",
+        "optimizer; unless given, --hyp auto chooses it",
         aliases=("--optimizer",),
         choices=optimizers.names,
         listing=optimizers.listing,
@@ -75,7 +75,7 @@ class RunOptions:
     average: str = option(
         "off", "also average the weights at ends of epochs (swa) or of cycles", choices=("off", "swa", "cycles")
     )
-    average_from: float = option(0.75, "with --average swa: the share of the run that is left out", low=0, below=1)
+    average_from: float = option(0.75, "with --average swa: share of the run before averaging starts", low=0, below=1)
     clip_grad: float = option(0.0, "clip the norm of the gradient to this; 0: no clipping")
     plugin: list[str] = option([], "module to import first, which registers policies or optimizers")
     device: str = option("auto", "auto, cpu, mps, cuda:N, or several GPUs, 0,1,2,3: a process each")
@@ -88,7 +88,7 @@ class RunOptions:
     cuda_graphs: bool = option(False, "record forward and backward as a CUDA graph (not yet measured, so off)")
     deterministic: bool = option(False, "deterministic kernels on a GPU (a CPU always is)")
     workers: int = option(2, "threads that prepare pictures ahead; 0 prepares them in line")
-    cache: str = option("auto", "where decoded pictures stay", choices=MODES, const="ram")
+    cache: str = option("auto", "where decoded pictures are kept", choices=MODES, const="ram")
     rect: bool = option(False, "rectangular batches without mosaic")
     close_mosaic: int | str = option(
         0, "last epochs without mosaic and mixup; 'auto': a tenth of the run, 1 to 15", type=_whole_or_auto
@@ -97,7 +97,8 @@ class RunOptions:
     single_cls: bool = option(False, "treat all classes as one")
     allow_background: bool = option(False, "use a data set in which no picture has a label file")
     freeze: list[str] = option(
-        [], "what to freeze: N the first N layers, several numbers those, backbone, neck, head, or a pattern of names"
+        [],
+        "what to freeze: N for the first N layers, several numbers for those, backbone, neck, head, or a pattern",
     )
     freeze_epochs: int = option(
         0, "with --freeze: thaw it after N epochs, with a warm-up of its own; 0 never does", low=0
@@ -118,7 +119,7 @@ class RunOptions:
     save_steps: int = option(0, "also save last.pt every N steps inside an epoch; 0 saves only at its end")
     nosave: bool = option(False, "save last.pt only at the end, and no best.pt")
     noval: bool = option(False, "validate only after the last epoch")
-    noplots: bool = option(False, "make no pictures")
+    noplots: bool = option(False, "draw no plots or sample pictures")
     project: str = option("runs/train", "folder of the runs")
     name: str = option("exp", "name of this run; a number is appended if it exists")
     exist_ok: bool = option(False, "use the folder of that name again; its earlier results are replaced")
