@@ -113,7 +113,7 @@ class Options:
     save_txt: bool = option(False, "write detections as label files")
     save_conf: bool = option(False, "with --save-txt: their scores too")
     save_json: bool = option(False, "write detections as COCO JSON and run pycocotools on them")
-    half: bool = option(False, "half precision on a GPU")
+    half: bool = option(False, "half precision: float16 on a GPU, bfloat16 on a CPU that has it")
     noplots: bool = option(False, "draw no plots or sample pictures")
     project: str = option("runs/val", "folder of the evaluations")
     name: str = option("exp", "name of the results folder; a number is appended if it exists")

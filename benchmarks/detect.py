@@ -57,7 +57,7 @@ def seconds(command: list[str], source: Path, scratch: Path) -> float:
 
 def network_alone(weights: str, size: int, batch: int, height: int, width: int) -> float:
     """Pictures a second of the network alone, at the shape and batch that detection uses."""
-    model = load(weights, torch.device("cpu"))
+    model = load(weights, "cpu")
     prepared = [model.prepare(np.zeros((height, width, 3), np.uint8), size)] * batch
     images = torch.from_numpy(np.stack([each.image for each in prepared])).float() / 255
     with torch.inference_mode():

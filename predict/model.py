@@ -17,6 +17,7 @@ from data.letterbox import Letterbox, batch_shape, letterbox, undo
 from data.store import fitted, fitted_into, resized
 from exporters import ExportedDetector, is_exported, open_exported
 from models import Detector
+from models.fused import fuse
 from models.load import Ensemble, load_ensemble
 from predict.inputs import pictures_of
 from predict.results import Results
@@ -47,7 +48,8 @@ def load_network(
     """
     exported = [path for path in paths if is_exported(path)]
     if not exported:
-        return load_ensemble(paths, device)
+        network, state = load_ensemble(paths, device)
+        return fuse(network), state
     if len(paths) > 1:
         raise UserError(f"{exported[0]}: an ensemble is of checkpoints alone; give one exported file, or checkpoints")
     network = ExportedDetector(open_exported(paths[0], device))
@@ -58,7 +60,7 @@ def load_network(
 def default_device(device: torch.device | str | None) -> torch.device:
     """The device asked for; where none is, the GPU or else the CPU."""
     if device is None:
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return device if isinstance(device, torch.device) else devices.select_device(device)
 
 
@@ -102,7 +104,7 @@ class Model:
             raise UserError(f"{self.network.exported.path}: an exported file stays where it was loaded; load it there")
         self.device = device
         self.network.to(self.device)
-        if self.dtype == torch.float16 and self.device.type == "cpu":
+        if (self.dtype == torch.float16) == (self.device.type == "cpu"):
             self.float()
         return self
 
@@ -115,8 +117,9 @@ class Model:
         return self.to(f"cuda:{device}")
 
     def half(self) -> Model:
-        """Compute in half precision, on a GPU; returns it. An exported file's precision is its own."""
-        return self._in(torch.float16) if devices.half_precision(True, self.device) else self
+        """Compute in float16 on a GPU, in bfloat16 on a CPU that has it; returns it. Exported files keep their own."""
+        dtype = devices.half_precision(True, self.device)
+        return self._in(dtype) if dtype else self
 
     def float(self) -> Model:
         """Compute in single precision, as it does at first; returns it."""
@@ -124,7 +127,7 @@ class Model:
 
     def _in(self, dtype: torch.dtype) -> Model:
         if not isinstance(self.network, ExportedDetector):
-            self.network.to(dtype)
+            self.network.to(torch.float32 if dtype == torch.bfloat16 else dtype)  # bfloat16 is by autocast
             self.dtype = dtype
         return self
 
@@ -188,7 +191,9 @@ class Model:
         times = Counter() if times is None else times
         clock = time.perf_counter()
         batch = torch.from_numpy(np.stack([each.image for each in prepared])).to(self.device)
-        decoded = self.network(devices.normalised(batch, self.dtype))[0]
+        mixed = torch.bfloat16 if self.dtype == torch.bfloat16 else torch.float32
+        with devices.autocast(self.device, mixed):
+            decoded = self.network(devices.normalised(batch, self.dtype))[0]
         clock = _lap(self.device, times, "inference", clock)
         options = {"agnostic": self.agnostic, "multi_label": self.multi_label, "classes": self._wanted()}
         rows = non_max_suppression(decoded, self.conf, self.iou, max_det=self.max_det, **options)

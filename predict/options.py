@@ -30,7 +30,7 @@ class Options:
     max_det: int = option(1000, "maximum number of detections per picture", low=1)
     batch_size: int = option(8, "pictures per forward pass; streams take one each", aliases=("--batch",), low=1)
     device: str = option("auto", "auto, cpu, mps, cuda:N")
-    half: bool = option(False, "half precision on a GPU")
+    half: bool = option(False, "half precision: float16 on a GPU, bfloat16 on a CPU that has it")
     classes: list[str] = option([], "keep only these classes, by number or name")
     agnostic_nms: bool = option(False, "NMS across classes: a box may suppress one of another class")
     vid_stride: int = option(1, "use every Nth frame of a video", low=1)

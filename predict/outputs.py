@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from predict.annotations import voc_xml
+from predict.background import let_network_go_first
 from predict.draw import draw
 from predict.films import Film
 from predict.frames import Frame, Origin
@@ -53,7 +54,7 @@ class Outputs:
     def __init__(self, folder: Path, names: Sequence[str], wanted: Wanted, origins: Sequence[Origin]) -> None:
         self.folder, self.names, self.wanted = folder, tuple(names), wanted
         self.faults = Faults()
-        self._pool = ThreadPoolExecutor(WRITERS, "write")
+        self._pool = ThreadPoolExecutor(WRITERS, "write", initializer=let_network_go_first)
         self._room = threading.BoundedSemaphore(WAITING)
         self._films: dict[PurePosixPath, FilmThread] = {}
         self._stems, self._film_names = stems(origins), film_names(origins)
@@ -176,6 +177,7 @@ class FilmThread:
         self._thread.join()
 
     def _run(self) -> None:
+        let_network_go_first()  # the encoder's own threads too
         failed = False
         while (frame := self._queue.get()) is not None:
             if failed:

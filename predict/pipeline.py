@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 
 from data.pictures import decode
+from predict.background import let_network_go_first
 from predict.films import read
 from predict.frames import Frame, Origin, Unreadable
 from predict.model import Model
@@ -28,7 +29,7 @@ def read_files(
     """The frames of pictures and videos, prepared; faults in their place; and each origin when it is finished."""
     queue: Queue[Future | Item | None] = Queue(ahead)
     stopped = threading.Event()
-    pool = ThreadPoolExecutor(READERS, "read")
+    pool = ThreadPoolExecutor(READERS, "read", initializer=let_network_go_first)
     work = (origins, model, size, stride, queue, pool, stopped)
     feeder = threading.Thread(target=_feed, args=work, name="read", daemon=True)
     feeder.start()
@@ -65,6 +66,7 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
         except UserError as error:
             return Unreadable(str(error).replace(origin.file, origin.shown))
 
+    let_network_go_first()
     for origin in origins:
         try:
             if origin.kind == "folder":

@@ -12,6 +12,7 @@ from predict.model import Model, load
 from tests.network import lively
 from tests.predict.conftest import NAMES
 from tests.trainer import Runs
+from utils import device as devices
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +23,27 @@ def model(narrow: Path) -> Model:
     return Model(lively(narrow, NAMES), NAMES, 64)
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_half_on_a_cpu(
+    model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, has_bf16: bool
+) -> None:
+    """bfloat16 where the processor has it, and the boxes are nearly the same; else float32, which is said."""
+    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: has_bf16)
+    picture = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
+    model.conf, model.max_det = 0.01, 50
+    exact, rough = model(picture).xyxy[0], model.half()(picture).xyxy[0]
+    assert model.dtype == (torch.bfloat16 if has_bf16 else torch.float32)
+    assert rough.dtype == torch.float32
+    assert torch.equal(exact, rough) != has_bf16
+    assert rough[0, 4].item() == pytest.approx(exact[0, 4].item(), rel=0.1)
+    assert ("--half needs" in caplog.text) != has_bf16
+    assert torch.equal(model.float()(picture).xyxy[0], exact)
+
+
 def test_what_scripts_for_yolov5_call(model: Model, capsys: pytest.CaptureFixture) -> None:
     """Names by number, ims that render draws on, n, s, t, tolist; eval, to, float return the model."""
-    assert model.eval() is model.cpu() is model.to("cpu") is model.float() is model.half() is model
-    assert model.dtype == torch.float32, "half needs a GPU"
+    assert model.eval() is model.cpu() is model.half() is model.to("cpu") is model.float() is model
+    assert model.dtype == torch.float32
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 255, (40, 60, 3), np.uint8), rng.integers(0, 255, (60, 30, 3), np.uint8)]
     results = model(pixels)

@@ -1,0 +1,69 @@
+"""A network for detection alone: BatchNorm put into the convolutions before it, boxes decoded where they end up."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.blocks import Conv
+from models.detector import Detect, Detector
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class FusedDetect(Detect):
+    """The head of a trained network, whose `decode` passes over the numbers once; the results are the same bits."""
+
+    def __init__(self, head: Detect) -> None:
+        nn.Module.__init__(self)
+        self.classes, self.outputs, self.m = head.classes, head.outputs, head.m
+        self.register_buffer("stride", head.stride, persistent=False)
+        self.register_buffer("anchors", head.anchors)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """As `Detect.forward`; views of the convolutions' outputs."""
+        heads = []
+        for conv, x in zip(self.m, maps, strict=True):
+            logits = conv(x)
+            batch, _, height, width = logits.shape
+            heads.append(logits.view(batch, -1, self.outputs, height, width).permute(0, 1, 3, 4, 2))
+        return heads
+
+    def decode(self, heads: list[Tensor]) -> Tensor:
+        """As `Detect.decode`, which see."""
+        cells = [logits.shape[1:4].numel() for logits in heads]
+        first = heads[0]
+        dtype = torch.promote_types(first.dtype, torch.float32)
+        decoded = torch.empty(len(first), sum(cells), self.outputs, dtype=dtype, device=first.device)
+        places = decoded.split(cells, 1)
+        for logits, place, anchors, stride in zip(heads, places, self.anchors, self.stride, strict=True):
+            height, width = logits.shape[2:4]
+            p = place.view(logits.shape)
+            p.copy_(logits).sigmoid_()  # faster than one pass over strides
+            rows = torch.arange(height, device=p.device, dtype=dtype)
+            columns = torch.arange(width, device=p.device, dtype=dtype)
+            p[..., 0].mul_(2).sub_(0.5).add_(columns).mul_(stride)
+            p[..., 1].mul_(2).sub_(0.5).add_(rows[:, None]).mul_(stride)
+            p[..., 2:4].mul_(2).square_().mul_((anchors.to(dtype) * stride)[:, None, None])
+        return decoded
+
+
+@torch.no_grad()
+def fuse(network: Network) -> Network:
+    """Change a network in evaluation mode in place; returns it. It finds the same to rounding, and trains no more.
+
+    The products of weights and BatchNorm's scale are formed in float64 and rounded once.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, Conv) and isinstance(module.bn, nn.BatchNorm2d):
+            dtype = module.conv.weight.dtype
+            fused = fuse_conv_bn_eval(module.conv.double(), module.bn.double())
+            module.conv, module.bn = fused.to(dtype).to(memory_format=torch.channels_last), nn.Identity()
+        elif isinstance(module, nn.SiLU):
+            module.inplace = True
+        elif isinstance(module, Detector):
+            module.model[-1] = FusedDetect(module.head)
+    return network
