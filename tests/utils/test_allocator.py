@@ -18,9 +18,9 @@ if sys.argv[1] == "kept":
     assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.zeros(20_000_000)
+[torch.zeros(20_000_000) for _ in range(2)]
 before = faults()
-for _ in range(20):
+for _ in range(50):
     torch.zeros(20_000_000)
 print(faults() - before)
 """
@@ -28,12 +28,12 @@ print(faults() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of glibc")
 def test_large_tensors_take_the_place_of_those_before_them() -> None:
-    """By default each 80 MB are mapped anew, of which every page is a fault of its own, or every huge one."""
+    """By default each 80 MB are mapped anew, and every page of them, small or huge, is a fault."""
     counts = {}
     for mode in ("default", "kept"):
         result = subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True, text=True)
         counts[mode] = int(result.stdout)
-    assert counts["kept"] < 20 < counts["default"]
+    assert counts["kept"] < counts["default"] / 4, counts
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
