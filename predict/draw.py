@@ -33,13 +33,16 @@ def draw(
         colour, corner = style.rgb(int(number)), (round(x1), round(y1))
         cv2.rectangle(out, corner, (round(x2), round(y2)), colour, line, cv2.LINE_AA)
         if not hide_labels:
-            text = style.plain_name(names, int(number)) + ("" if hide_conf else f" {score:.2f}")
-            _paste(out, _label(text, colour, max(10, 6 * line + 2)), corner[0], corner[1])
+            size = max(10, 6 * line + 2)
+            parts = [_text(style.plain_name(names, int(number)), colour, size)]
+            if not hide_conf:  # apart: names and scores are few, their pairs are many
+                parts.append(_text(f"{score:.2f}", colour, size))
+            _paste(out, np.concatenate(parts, 1), corner[0], corner[1])
     return out
 
 
 @functools.lru_cache(4096)
-def _label(text: str, colour: tuple[int, int, int], size: int) -> np.ndarray:
+def _text(text: str, colour: tuple[int, int, int], size: int) -> np.ndarray:
     """Text on its colour, (h, w, 3) uint8."""
     font = _font(size)
     height = sum(font.getmetrics()) + 2

@@ -222,7 +222,7 @@ class Film:
         parts = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
         self._out = self._av.open(str(self.path), "w", options=parts)
         rate = Fraction(self.rate).limit_denominator(1001)
-        options = {"preset": "superfast", "crf": "23", "g": str(max(1, round(2 * self.rate))), "bf": "0"}
+        options = {"preset": "ultrafast", "crf": "23", "g": str(max(1, round(2 * self.rate))), "bf": "0"}
         self._stream = self._out.add_stream("libx264", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS)

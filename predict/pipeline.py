@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 
+import cv2
+
 from data.pictures import decode
 from predict.background import let_network_go_first
 from predict.films import read
@@ -19,6 +21,10 @@ from utils.errors import UserError
 READERS = 4
 AHEAD = 3  # batches that may be prepared before the network takes them
 WINDOW = 4  # batches' worth of frames among which those of one shape are looked for
+LARGEST_WINDOW = (
+    16  # while they take less than WINDOW_BYTES: the first batch of a size and shape takes ten times as long
+)
+WINDOW_BYTES = 256 << 20
 
 Item = Frame | Unreadable | Origin  # an origin: it is finished
 
@@ -27,6 +33,7 @@ def read_files(
     origins: Sequence[Origin], model: Model, size: int | tuple[int, int] | None, stride: int, ahead: int
 ) -> Generator[Item]:
     """The frames of pictures and videos, prepared; faults in their place; and each origin when it is finished."""
+    cv2.setNumThreads(1)  # a picture has one thread; more would take turns with the network's
     queue: Queue[Future | Item | None] = Queue(ahead)
     stopped = threading.Event()
     pool = ThreadPoolExecutor(READERS, "read", initializer=let_network_go_first)
@@ -113,7 +120,8 @@ def _ready(waiting: deque[Item], batch: int) -> bool:
     if not frames:
         return False
     same = sum(frame.prepared.image.shape == frames[0].prepared.image.shape for frame in frames)
-    return same >= batch or len(frames) >= WINDOW * batch
+    large = len(frames) >= WINDOW * batch and sum(frame.picture.nbytes for frame in frames) >= WINDOW_BYTES
+    return same >= batch or large or len(frames) >= LARGEST_WINDOW * batch
 
 
 def _run(waiting: deque[Item], model: Model, batch: int, times: Counter[str]) -> None:
