@@ -22,9 +22,15 @@ REFUSED = {
 class Options:
     """Detect objects in pictures, videos and streams."""
 
-    weights: list[str] = option([], "checkpoint or exported file; several checkpoints form an ensemble")
-    source: str = option("", "picture, video, folder, glob, .txt or .streams list, webcam number, rtsp:// or http://")
-    imgsz: list[int] = option([], "pixels: of the longer side, or height and width", aliases=("--img", "--img-size"))
+    weights: list[str] = option([], "checkpoint or exported file (required); several checkpoints form an ensemble")
+    source: str = option(
+        "", "picture, video, folder, glob, .txt or .streams list, webcam number, rtsp:// or http:// (required)"
+    )
+    imgsz: list[int] = option(
+        [],
+        "pixels: of the longer side, or height and width (default: as trained)",
+        aliases=("--img", "--img-size"),
+    )
     conf_thres: float = option(0.25, "minimum score", low=0, high=1)
     iou_thres: float = option(0.45, "IoU threshold of NMS", low=0, high=1)
     max_det: int = option(1000, "maximum number of detections per picture", low=1)
@@ -34,11 +40,11 @@ class Options:
     classes: list[str] = option([], "keep only these classes, by number or name")
     agnostic_nms: bool = option(False, "NMS across classes: a box may suppress one of another class")
     vid_stride: int = option(1, "use every Nth frame of a video", low=1)
-    view_img: bool = option(False, "show what is found in a window")
+    view_img: bool = option(False, "open a window that shows the results")
     nosave: bool = option(False, "write no annotated pictures and videos")
     save_txt: bool = option(False, "write label files")
     save_format: str = option(
-        "yolo", "of label files; voc writes them without --save-txt too", choices=("yolo", "voc", "0", "1")
+        "yolo", "format of label files (0 = yolo, 1 = voc); voc implies --save-txt", choices=("yolo", "voc", "0", "1")
     )
     save_conf: bool = option(False, "with --save-txt: scores too")
     save_csv: bool = option(False, "write predictions.csv, one row per box")

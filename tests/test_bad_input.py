@@ -70,7 +70,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--mosaic 2", ["mosaic=2"]),
         ("--epochs 0", ["--epochs 0: must be at least 1"]),
         ("--imgsz 16416", ["--imgsz 16416: must be at most 16384"]),
-        ("--batch-size -1", ["--batch-size -1: must be at least 1"]),
+        ("--batch-size -2", ["--batch-size -2: must be at least 1"]),
         ("--imgsz 32", ["--imgsz 32: of 11 pictures in batches of 2 one is alone", "give --imgsz 64"]),
         ("--imgsz 32 --batch-size 1 --multi-scale", ["--imgsz 32: of 11 pictures in batches of 1"]),
         ("--seed -1", ["--seed -1: must be at least 0"]),

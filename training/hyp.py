@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from utils.config import option
 
+BY_AUTO = "chosen by --hyp auto; {} with --hyp yolov5"  # what --help says of an option that `training.auto` decides
+
 
 def rate(text: str) -> float | str:
     """A rate as a number, or `find`. Raises argparse.ArgumentTypeError for other text."""
@@ -22,15 +24,20 @@ def rate(text: str) -> float | str:
 class Hyp:
     """Hyper-parameters (flags beat --hyp, which beats the optimizer's own defaults)."""
 
-    lr0: float | str | None = option(None, "base learning rate, or 'find' (default: the optimizer's)", type=rate)
+    lr0: float | str | None = option(
+        None,
+        "base learning rate, or 'find': run an LR range test first and use its result (see lr_find.py)",
+        type=rate,
+        default_help=BY_AUTO.format("the optimizer's own"),
+    )
     lrf: float = option(0.01, "final rate as a fraction of the first, for policies that have one")
     momentum: float | None = option(None, "momentum, or Adam's first beta (default: the optimizer's)")
     weight_decay: float | None = option(None, "weight decay (default: the optimizer's)")
-    warmup_epochs: float = option(3.0, "epochs of warm-up")
+    warmup_epochs: float = option(3.0, "epochs of warm-up", default_help=BY_AUTO)
     warmup_momentum: float = option(0.8, "momentum at the start of the warm-up")
     warmup_bias_lr: float | None = option(None, "rate of the biases at the start of the warm-up")
     box: float = option(0.05, "gain of the box loss")
-    cls: float = option(0.5, "gain of the class loss")
+    cls: float = option(0.5, "gain of the class loss", default_help=BY_AUTO)
     cls_pw: float = option(1.0, "weight of positives in the class loss")
     obj: float = option(1.0, "gain of the objectness loss")
     obj_pw: float = option(1.0, "weight of positives in the objectness loss")
@@ -50,4 +57,4 @@ class Hyp:
     mosaic: float = option(1.0, "probability of a mosaic of four pictures")
     mosaic9: float = option(0.0, "probability that a mosaic is of nine pictures")
     mixup: float = option(0.0, "probability of blending two pictures")
-    copy_paste: float = option(0.0, "probability of copy-paste (needs outlines, which box labels lack)")
+    copy_paste: float = option(0.0, "must be 0; kept so that YOLOv5's files load")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,8 @@ import optimizers
 import schedulers
 from training import auto, build, options
 from training.auto import Facts
+from training.hyp import Hyp
+from training.run_options import RunOptions
 
 FACTS = st.builds(
     Facts,
@@ -122,6 +124,12 @@ def test_yolov5s_numbers_are_those_without_a_file(faces) -> None:
     asked, plain = (options.parse(f"--hyp={name}".split(), "train.py", "")[0] for name in ("yolov5", ""))
     assert asked.hyp == plain.hyp == options.Hyp()
     assert (asked.run.nbs, asked.run.optim, asked.run.lr_policy, asked.auto) == (64, "sgd", "linear", False)
+
+
+def test_help_says_what_auto_decides() -> None:
+    decided = set().union(*(auto.settings(MASK, policy=policy) for policy in POLICIES))
+    every = [field for kind in (RunOptions, Hyp) for field in fields(kind)]
+    assert {f.name for f in every if "by --hyp auto" in f.metadata["default_help"]} == decided
 
 
 def test_flags_beat_auto_and_a_resume_keeps_what_the_run_had(runs) -> None:

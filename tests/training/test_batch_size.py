@@ -127,6 +127,11 @@ def test_on_a_cpu_it_is_16_and_at_most_the_pictures(runs: Runs, caplog: pytest.L
     assert [len(batch) for batch in run.data.train.epoch(0)] == [11]
 
 
+@pytest.mark.parametrize("text", ["--batch-size -1", "--batch-size=-1", "--batch -1", "--batch_size auto"])
+def test_yolov5s_minus_one_is_auto(text: str) -> None:
+    assert options.parse(text.split(), "train.py", "")[0].run.batch_size == "auto"
+
+
 @pytest.mark.parametrize("text", ["0", "-3", "many", "1.5"])
 def test_mistakes(runs: Runs, text: str) -> None:
     with pytest.raises(UserError, match="batch-size"):

@@ -29,18 +29,20 @@ def option(
     flag: bool = True,
     positional: bool = False,
     listing: Callable[[], str] | None = None,
+    default_help: str = "",
     **limits: float,
 ) -> Any:
     """A dataclass field that is also a flag.
 
     `const` makes the flag's value optional; `choices` may be a function, called when the line is read, so that
-    plug-ins count; `listing` is what the value `help` prints, which ends the program; `flag=False` keeps the field out
-    of the command line; `positional=True` takes a list's words from it without a flag. Limits, for numbers: `low` and
-    `high` (allowed themselves), `above` and `below` (not allowed). A default of None means "decided elsewhere". A field
-    called `from_` is the flag `--from`.
+    plug-ins count; `listing` is what the value `help` prints, which ends the program; `default_help` is what --help
+    says of the default, with `{}` for its value; `flag=False` keeps the field out of the command line;
+    `positional=True` takes a list's words from it without a flag. Limits, for numbers: `low` and `high` (allowed
+    themselves), `above` and `below` (not allowed). A default of None means "decided elsewhere". A field called `from_`
+    is the flag `--from`.
     """
     facts = {"help": help, "aliases": tuple(aliases), "choices": choices, "const": const, "type": type, "flag": flag}
-    facts |= {"positional": positional, "listing": listing, "limits": limits}
+    facts |= {"positional": positional, "listing": listing, "limits": limits, "default_help": default_help}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=facts)
     return dataclasses.field(default=default, metadata=facts)
@@ -117,6 +119,7 @@ def _add(group: Any, field: dataclasses.Field, hint: Any) -> list[str]:
     names = [flag(field.name), *facts["aliases"]]
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
     shown = "" if default in (None, "", []) or isinstance(default, bool) else f" (default {default})"
+    shown = f" ({facts['default_help'].format(default)})" if facts["default_help"] else shown
     choices = facts["choices"]() if callable(facts["choices"]) else facts["choices"]
     settings: dict[str, Any] = {"dest": field.name, "help": (facts["help"] + shown).replace("%", "%%")}
     if hint is bool:

@@ -27,6 +27,7 @@ class Size:
     cache: str = option("auto", "where", choices=("auto", "ram"), const="ram")
     count: int | None = option(None, "how many", low=1, high=9)
     from_: str = option("", "where it comes from")
+    depth: int = option(64, "how deep", default_help="chosen elsewhere; {} without")
     hidden: int = option(3, "not a flag", flag=False)
 
 
@@ -116,6 +117,7 @@ def test_help_names_groups_defaults_and_choices(capsys: pytest.CaptureFixture) -
     text = " ".join(capsys.readouterr().out.split())
     for part in ("Does it.", "How large:", "What it is called:", "100 % of it (default 640)", "alpha|a|beta", "--img"):
         assert part in text
+    assert "how deep (chosen elsewhere; 64 without)" in text
     assert "programmers" not in text
 
 
