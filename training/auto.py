@@ -77,8 +77,8 @@ def rate(own: float, drawn: int, ramps: bool, pretrained: bool = False) -> float
 
 
 def class_gain(classes: int) -> float:
-    """The gain `cls`, which the loss scales by classes / 80: together they go with the root of it below 80 classes."""
-    return CLASS_GAIN * max(1.0, math.sqrt(COCO_CLASSES / classes))
+    """The gain `cls`, which the loss scales by classes / 80: below 80 classes it rises with the fourth root."""
+    return CLASS_GAIN * max(1.0, (COCO_CLASSES / classes) ** 0.25)
 
 
 def warmup_epochs(epochs: int) -> float:

@@ -85,7 +85,7 @@ def test_a_small_set_gets_a_step_a_batch_and_classes_that_count() -> None:
     decided = auto.settings(MASK)
     assert (decided["nbs"], decided["optim"], decided["lr_policy"]) == (16, "adamw", "onecycle")
     assert decided["lr0"] == pytest.approx(0.001 * math.sqrt(160_000 / 23_200) * 1.5, rel=0.01)
-    assert decided["cls"] == pytest.approx(0.5 * math.sqrt(80 / 3), rel=0.01)
+    assert decided["cls"] == pytest.approx(0.5 * (80 / 3) ** 0.25, rel=0.01)
 
 
 def test_weights_are_trained_on_at_a_lower_rate() -> None:
