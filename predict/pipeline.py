@@ -120,8 +120,9 @@ def _ready(waiting: deque[Item], batch: int) -> bool:
     if not frames:
         return False
     same = sum(frame.prepared.image.shape == frames[0].prepared.image.shape for frame in frames)
-    large = len(frames) >= WINDOW * batch and sum(frame.picture.nbytes for frame in frames) >= WINDOW_BYTES
-    return same >= batch or large or len(frames) >= LARGEST_WINDOW * batch
+    size = sum([frame.picture.nbytes for frame in frames])
+    window = WINDOW if size >= WINDOW_BYTES else LARGEST_WINDOW
+    return same >= batch or len(frames) >= window * batch
 
 
 def _run(waiting: deque[Item], model: Model, batch: int, times: Counter[str]) -> None:
