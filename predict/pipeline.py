@@ -120,8 +120,8 @@ def _ready(waiting: deque[Item], batch: int) -> bool:
     if not frames:
         return False
     same = sum(frame.prepared.image.shape == frames[0].prepared.image.shape for frame in frames)
-    size = sum((frame.picture.nbytes for frame in frames), start=0)
-    window = WINDOW if size >= WINDOW_BYTES else LARGEST_WINDOW
+    sizes: list[int] = [frame.picture.nbytes for frame in frames]
+    window = WINDOW if sum(sizes) >= WINDOW_BYTES else LARGEST_WINDOW
     return same >= batch or len(frames) >= window * batch
 
 
