@@ -15,10 +15,14 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class FusedDetect(Detect):
-    """The head of a trained network, whose `decode` passes over the numbers once; the results are the same bits."""
+    """The head of a trained network, whose `decode` passes over the numbers once; the results are the same bits.
+
+    conf: None, or the objectness up to which boxes need not be decoded, of which NMS keeps none.
+    """
 
     def __init__(self, head: Detect) -> None:
         nn.Module.__init__(self)
+        self.conf: float | None = None
         self.classes, self.outputs, self.m = head.classes, head.outputs, head.m
         self.register_buffer("stride", head.stride, persistent=False)
         self.register_buffer("anchors", head.anchors)
@@ -33,7 +37,13 @@ class FusedDetect(Detect):
         return heads
 
     def decode(self, heads: list[Tensor]) -> Tensor:
-        """As `Detect.decode`, which see."""
+        """As `Detect.decode`; with `conf`, of each picture the boxes of more objectness alone, in their order.
+
+        Zeros follow, up to the number of the picture that has most. NMS has the last word on who is above `conf`.
+        """
+        return self._all(heads) if self.conf is None else self._likely(heads, 0.999 * self.conf)
+
+    def _all(self, heads: list[Tensor]) -> Tensor:
         cells = [logits.shape[1:4].numel() for logits in heads]
         first = heads[0]
         dtype = torch.promote_types(first.dtype, torch.float32)
@@ -48,6 +58,23 @@ class FusedDetect(Detect):
             p[..., 0].mul_(2).sub_(0.5).add_(columns).mul_(stride)
             p[..., 1].mul_(2).sub_(0.5).add_(rows[:, None]).mul_(stride)
             p[..., 2:4].mul_(2).square_().mul_((anchors.to(dtype) * stride)[:, None, None])
+        return decoded
+
+    def _likely(self, heads: list[Tensor], conf: float) -> Tensor:
+        images, boxes = [], []
+        for logits, anchors, stride in zip(heads, self.anchors, self.stride, strict=True):
+            image, anchor, row, column = (logits[..., 4].float().sigmoid() > conf).nonzero().unbind(1)
+            p = logits[image, anchor, row, column]
+            p = p.to(torch.promote_types(p.dtype, torch.float32)).sigmoid_()
+            p[:, :2].mul_(2).sub_(0.5).add_(torch.stack((column, row), 1)).mul_(stride)
+            p[:, 2:4].mul_(2).square_().mul_((anchors.to(p.dtype) * stride)[anchor])
+            images.append(image)
+            boxes.append(p)
+        image, order = torch.cat(images).sort(stable=True)
+        counts = image.bincount(minlength=len(heads[0]))
+        place = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image]
+        decoded = boxes[0].new_zeros(len(heads[0]), int(counts.max()), self.outputs)
+        decoded[image, place] = torch.cat(boxes)[order]
         return decoded
 
 

@@ -17,7 +17,7 @@ from data.letterbox import Letterbox, batch_shape, letterbox, undo
 from data.store import fitted, fitted_into, resized
 from exporters import ExportedDetector, is_exported, open_exported
 from models import Detector
-from models.fused import fuse
+from models.fused import FusedDetect, fuse
 from models.load import Ensemble, load_ensemble
 from predict.inputs import pictures_of
 from predict.results import Results
@@ -85,6 +85,7 @@ class Model:
     ) -> None:
         self.network, self.class_names, self.size = network, tuple(names), size
         self.device = next(network.parameters()).device
+        self._heads = [module for module in network.modules() if isinstance(module, FusedDetect)]
         self.conf, self.iou, self.max_det = 0.25, 0.45, 1000
         self.classes: Sequence[int | str] | int | str | None = None
         self.agnostic = self.multi_label = False
@@ -191,6 +192,8 @@ class Model:
         times = Counter() if times is None else times
         clock = time.perf_counter()
         batch = torch.from_numpy(np.stack([each.image for each in prepared])).to(self.device)
+        for head in self._heads:
+            head.conf = self.conf
         mixed = torch.bfloat16 if self.dtype == torch.bfloat16 else torch.float32
         with devices.autocast(self.device, mixed):
             decoded = self.network(devices.normalised(batch, self.dtype))[0]

@@ -12,6 +12,7 @@ from torch import nn
 import models
 from models.fused import FusedDetect, fuse
 from tests.network import lively
+from utils.nms import non_max_suppression
 
 NAMES = ("cat", "dog", "bird")
 
@@ -74,3 +75,17 @@ def test_fusing_twice_changes_nothing_more(network: models.Detector) -> None:
     once = {name: value.clone() for name, value in fuse(network).state_dict().items()}
     twice = fuse(network).state_dict()
     assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+@pytest.mark.parametrize("conf", [0.0, 0.01, 0.3, 0.9, 1.0])
+@torch.inference_mode()
+def test_boxes_that_nms_drops_need_not_be_decoded(network: models.Detector, conf: float) -> None:
+    """Of three pictures, one of which may have none: the same rows in the same order."""
+    heads = network(torch.stack([torch.zeros(3, 64, 96), *torch.rand(2, 3, 64, 96)]))[1]
+    head = FusedDetect(network.head)
+    expected = non_max_suppression(head.decode(heads), conf)
+    head.conf = conf
+    decoded = head.decode(heads)
+    found = non_max_suppression(decoded, conf)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert decoded.shape[1] == max(int((each > 0).any(1).sum()) for each in decoded)
