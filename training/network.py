@@ -72,7 +72,7 @@ def build_model(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"--cfg {model.cfg}: its layers do not fit together ({reason}); correct it") from None
-    return model.to(device).to(memory_format=torch.channels_last)
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # in one step
 
 
 def _freeze(model: models.Detector, options: Options) -> None:
