@@ -67,7 +67,7 @@ def test_compare_prints_a_table(best: Path, faces: Path, tmp_path: Path, caplog:
     words = f"--weights {best} --include onnx torchscript --out {tmp_path} --dynamic --batch 3 --compare --data {faces}"
     assert export.main(words.split()) == 0
     head, *rows = lines(caplog)[-1].splitlines()
-    assert head.split() == ["format", "MB", "mAP50-95", "ms", "a", "picture"]
+    assert head.split() == ["format", "MB", "mAP50-95", "ms", "per", "picture"]
     assert [row.split()[0] for row in rows] == ["checkpoint", "onnx", "torchscript"]
     maps = [float(row.split()[2]) for row in rows]
     assert max(maps) - min(maps) <= 1e-4
