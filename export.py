@@ -34,7 +34,7 @@ from models.load import load_ensemble
 from utils import config
 from utils import device as devices
 from utils.classes import check_classes
-from utils.config import option
+from utils.config import flag, option
 from utils.console import log
 from utils.errors import UserError
 from utils.metrics.speed import Speed
@@ -104,7 +104,7 @@ def _check_idle(options: Options, given: set[str]) -> None:
     """Refuse flags that would do nothing."""
     for name in ("conf_thres", "iou_thres", "max_det"):
         if name in given and not options.nms:
-            raise UserError(f"--{name.replace('_', '-')} has an effect only with --nms; add that, or leave it out")
+            raise UserError(f"{flag(name)} has an effect only with --nms; add that, or leave it out")
     for name in ("opset", "simplify"):
         if name in given and not set(options.include) & {"onnx", "openvino", "engine"}:
             raise UserError(f"--{name} applies only to onnx, openvino and engine; leave it out")

@@ -18,7 +18,7 @@ from schedulers.range_test import RangeTest, plot_range_test, write_csv
 from training import exit_codes, options, start
 from training.options import Options
 from training.range_test import find_rate
-from utils.config import option
+from utils.config import flag, option
 from utils.console import log
 from utils.errors import UserError
 from utils.files.folders import numbered
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked, (find,) = options.parse(argv, "lr_find.py", about, [FindOptions])
         idle = sorted(asked.given & IDLE)
         if idle:
-            raise UserError(f"--{idle[0].replace('_', '-')} does nothing in a range test; leave it out")
+            raise UserError(f"{flag(idle[0])} does nothing in a range test; leave it out")
         if "project" not in asked.given:
             asked.run.project = "runs/lr_find"
         asked.hyp.lr0 = None  # the test sets the rate

@@ -28,7 +28,7 @@ from predict.model import load_network
 from utils import config, plots
 from utils import device as devices
 from utils.classes import check_classes
-from utils.config import option
+from utils.config import flag, option
 from utils.console import log
 from utils.errors import UserError
 from utils.files.folders import numbered
@@ -141,7 +141,7 @@ def _check_idle(options: Options, given: set[str]) -> None:  # flags that would 
         raise UserError("--save-conf goes with --save-txt alone; add that, or leave it out")
     for name in ("conf_thres", "iou_thres", "noplots", "verbose"):
         if options.task == "speed" and name in given:
-            raise UserError(f"--{name.replace('_', '-')} does nothing with --task speed; leave it out")
+            raise UserError(f"{flag(name)} does nothing with --task speed; leave it out")
 
 
 def run(options: Options) -> Metrics:

@@ -48,12 +48,16 @@ class Detect(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps (B, channels, h, w) to logits (B, A, h, w, 5 + classes)."""
+        return [logits.contiguous() for logits in self.views(maps)]
+
+    def views(self, maps: list[Tensor]) -> list[Tensor]:
+        """As `forward`, as views of what the convolutions give."""
         heads = []
         for conv, x in zip(self.m, maps, strict=True):
             logits = conv(x)
             batch, _, height, width = logits.shape
             logits = logits.view(batch, self.anchors.shape[1], self.outputs, height, width)
-            heads.append(logits.permute(0, 1, 3, 4, 2).contiguous())
+            heads.append(logits.permute(0, 1, 3, 4, 2))
         return heads
 
     def decode(self, heads: list[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network for detection alone: BatchNorm put into the convolutions before it, boxes decoded where they end up."""
+"""A network for detection alone: BatchNorm put into the convolutions before it, unlikely boxes not decoded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class FusedDetect(Detect):
-    """The head of a trained network, whose `decode` passes over the numbers once; the results are the same bits.
+    """The head of a trained network, which passes over the numbers less often; the results are the same bits.
 
     conf: None, or the objectness up to which boxes need not be decoded, of which NMS keeps none.
     """
@@ -28,37 +28,15 @@ class FusedDetect(Detect):
         self.register_buffer("anchors", head.anchors)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """As `Detect.forward`; views of the convolutions' outputs."""
-        heads = []
-        for conv, x in zip(self.m, maps, strict=True):
-            logits = conv(x)
-            batch, _, height, width = logits.shape
-            heads.append(logits.view(batch, -1, self.outputs, height, width).permute(0, 1, 3, 4, 2))
-        return heads
+        """As `Detect.views`."""
+        return self.views(maps)
 
     def decode(self, heads: list[Tensor]) -> Tensor:
         """As `Detect.decode`; with `conf`, of each picture the boxes of more objectness alone, in their order.
 
         Zeros follow, up to the number of the picture that has most. NMS has the last word on who is above `conf`.
         """
-        return self._all(heads) if self.conf is None else self._likely(heads, 0.999 * self.conf)
-
-    def _all(self, heads: list[Tensor]) -> Tensor:
-        cells = [logits.shape[1:4].numel() for logits in heads]
-        first = heads[0]
-        dtype = torch.promote_types(first.dtype, torch.float32)
-        decoded = torch.empty(len(first), sum(cells), self.outputs, dtype=dtype, device=first.device)
-        places = decoded.split(cells, 1)
-        for logits, place, anchors, stride in zip(heads, places, self.anchors, self.stride, strict=True):
-            height, width = logits.shape[2:4]
-            p = place.view(logits.shape)
-            p.copy_(logits).sigmoid_()  # faster than one pass over strides
-            rows = torch.arange(height, device=p.device, dtype=dtype)
-            columns = torch.arange(width, device=p.device, dtype=dtype)
-            p[..., 0].mul_(2).sub_(0.5).add_(columns).mul_(stride)
-            p[..., 1].mul_(2).sub_(0.5).add_(rows[:, None]).mul_(stride)
-            p[..., 2:4].mul_(2).square_().mul_((anchors.to(dtype) * stride)[:, None, None])
-        return decoded
+        return super().decode(heads) if self.conf is None else self._likely(heads, 0.999 * self.conf)
 
     def _likely(self, heads: list[Tensor], conf: float) -> Tensor:
         images, boxes = [], []

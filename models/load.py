@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models import Detector, build, yolov5_format
 from models.layout import read
 from utils import checkpoint
+from utils import device as devices
 from utils.errors import UserError
 
 SIZES = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
@@ -48,7 +49,7 @@ def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detec
     `path`: a checkpoint of this trainer or a published YOLOv5 one. Raises UserError for a file that is neither, or
     whose weights and layout do not fit.
     """
-    return detector_of(checkpoint.load_weights(path), path).to(device).to(memory_format=torch.channels_last)
+    return devices.placed(detector_of(checkpoint.load_weights(path), path), device)
 
 
 def load_ensemble(
@@ -61,7 +62,7 @@ def load_ensemble(
         if member.names != members[0].names:
             raise UserError(f"{path}: its classes are not those of {paths[0]}; an ensemble needs the same ones")
     model = members[0] if len(members) == 1 else Ensemble(members)
-    return model.to(device).to(memory_format=torch.channels_last).eval(), states[0]
+    return devices.placed(model, device).eval(), states[0]
 
 
 def detector_of(state: dict[str, Any], path: str | Path) -> Detector:

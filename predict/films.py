@@ -19,7 +19,6 @@ from predict.frames import Frame, Origin, Unreadable
 
 LOGGER = logging.getLogger("anneal")
 REMEDY = "for H.264 install PyAV: pip install -r requirements-video.txt"
-BT601, LIMITED = (2, 5, 6), (0, 1)  # FFmpeg's numbers of colour spaces and ranges; 2 and 0: not stated
 TICKS = 90_000  # of a second, in which times are written
 
 
@@ -123,12 +122,7 @@ def decoded(packet: Any) -> list[Any]:
 
 def _pixels(frame: Any) -> np.ndarray:
     turns = round((getattr(frame, "rotation", 0) or 0) / 90)
-    plain = frame.format.name == "yuv420p" and frame.colorspace in BT601 and frame.color_range in LIMITED
-    if plain and frame.width % 2 == frame.height % 2 == 0:  # OpenCV takes a fifth of FFmpeg's time
-        pixels = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420)
-    else:
-        pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, turns))
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
 class Clock:

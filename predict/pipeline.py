@@ -20,11 +20,8 @@ from utils.errors import UserError
 
 READERS = 4
 AHEAD = 3  # batches that may be prepared before the network takes them
-WINDOW = 4  # batches' worth of frames among which those of one shape are looked for
-LARGEST_WINDOW = (
-    16  # while they take less than WINDOW_BYTES: the first batch of a size and shape takes ten times as long
-)
-WINDOW_BYTES = 256 << 20
+WINDOW, LARGEST_WINDOW = 4, 16  # batches' worth of frames among which those of one shape are looked for
+WINDOW_BYTES = 256 << 20  # of waiting pictures, from which the smaller window holds
 
 Item = Frame | Unreadable | Origin  # an origin: it is finished
 

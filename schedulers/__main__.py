@@ -13,7 +13,7 @@ from typing import Any
 from schedulers import Schedule, build, describe, from_facts, listing, names, options, parse_args, warmup_steps
 from schedulers.plot import curve, plot, write_csv
 from utils import config
-from utils.config import option
+from utils.config import flag, option
 from utils.config.key_value import key_of
 from utils.errors import UserError, nearest
 from utils.registry import import_plugin
@@ -92,7 +92,7 @@ def _check_idle(asked: Options, given: set[str]) -> None:
     """Refuse flags that would do nothing beside --from."""
     for name in (*RUN, *(() if asked.names else OWN)):
         if name in given:
-            raise UserError(f"--{name.replace('_', '-')} does nothing with --from {asked.from_}; leave it out")
+            raise UserError(f"{flag(name)} does nothing with --from {asked.from_}; leave it out")
 
 
 def _schedule(name: str, asked: Options, run: dict[str, Any], options: dict[str, Any]) -> Schedule:

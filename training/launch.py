@@ -22,6 +22,7 @@ from training import launches
 from training.options import Options
 from training.run_options import RunOptions
 from utils import checkpoint
+from utils.config import flag
 from utils.console import log
 from utils.console.signals import Interrupted
 from utils.device import select_device
@@ -133,7 +134,7 @@ def settle_parts(run: RunOptions, ranks: Ranks) -> None:
         raise UserError(f"--sync-bn with --parts {run.parts}: it needs a process for each part; leave --parts out")
     for name in ("cuda_graphs", "compile"):
         if run.parts > 1 and getattr(run, name) not in (False, "off"):
-            raise UserError(f"--{name.replace('_', '-')} does not go with several processes or --parts; leave it out")
+            raise UserError(f"{flag(name)} does not go with several processes or --parts; leave it out")
 
 
 def is_dealt_anew(asked: Options, ranks: Ranks) -> bool:

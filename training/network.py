@@ -16,6 +16,7 @@ from models.layout import read
 from models.load import layout_of
 from training.options import Options
 from utils import checkpoint
+from utils import device as devices
 from utils.console.wording import counted
 from utils.errors import UserError
 
@@ -72,7 +73,7 @@ def build_model(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"--cfg {model.cfg}: its layers do not fit together ({reason}); correct it") from None
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # in one step
+    return devices.placed(model, device)
 
 
 def _freeze(model: models.Detector, options: Options) -> None:

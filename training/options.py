@@ -15,6 +15,7 @@ import schedulers
 from training.hyp import Hyp, rate
 from training.run_options import RunOptions, read_scale
 from utils import config
+from utils.config import flag
 from utils.config.safe_yaml import load_yaml, place
 from utils.errors import UserError, nearest
 from utils.registry import import_plugin
@@ -147,11 +148,11 @@ def check_bounds(options: Options) -> None:
     """Raise UserError for values that no run can have."""
     run, hyp = options.run, options.hyp
     for name, lowest in LOWEST.items():
-        value, flag = getattr(run, name), name.replace("_", "-")
+        value, word = getattr(run, name), flag(name)
         if value != "auto" and not value >= lowest:
-            raise UserError(f"--{flag} {value}: must be at least {lowest}")
+            raise UserError(f"{word} {value}: must be at least {lowest}")
         if value != "auto" and value > MOST:
-            raise UserError(f"--{flag} {str(value)[:20]}...: must be at most {MOST}")
+            raise UserError(f"{word} {str(value)[:20]}...: must be at most {MOST}")
     if run.imgsz > LARGEST:
         raise UserError(f"--imgsz {run.imgsz}: must be at most {LARGEST}")
     if any(word.startswith("-") for word in run.freeze):
@@ -190,7 +191,7 @@ def _check_idle(options: Options) -> None:
     }
     for name, (does_nothing, why) in idle.items():
         if name in given and does_nothing:
-            raise UserError(f"--{name.replace('_', '-')} would do nothing: {why}; leave it out")
+            raise UserError(f"{flag(name)} would do nothing: {why}; leave it out")
 
 
 def _closes_nothing(options: Options) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,6 +15,7 @@ from utils.allocator import keep_freed_memory
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
+Network = TypeVar("Network", bound=torch.nn.Module)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -94,6 +95,11 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype, cache_enabled=False)
+
+
+def placed(network: Network, device: torch.device | str) -> Network:
+    """A network moved to a device and its weights to channels last, in one step; returns it."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def normalised(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from data.converters import run_lengths
 from data.converters.categories import Categories, ident
-from data.converters.json_files import HEAD, files_below, head, load_json, text_of
+from data.converters.json_files import HEAD, files_below, head, load_json, such_as, text_of
 from data.converters.shapes import around, number, numbers, size_of
 from data.converters.source import Box, Record, Source
 from data.converters.split_names import split_name, split_of
@@ -26,7 +26,7 @@ _LISTS = re.compile(r'"(images|annotations)"\s*:')
 def recognise(source: Path) -> str | None:
     """JSON files that begin as COCO's do."""
     file = next((file for file in files_below(source, ".json") if _is_coco(file)), None)
-    return f"COCO JSON, such as {file.name if file == source else file.relative_to(source)}" if file else None
+    return such_as("COCO JSON", file, source)
 
 
 def _is_coco(file: Path) -> bool:

@@ -40,6 +40,11 @@ def matching(source: Path, known: Callable[[str], bool], *suffixes: str) -> Iter
     return (file for file in files_below(source, *(suffixes or (".json",))) if known(head(file)))
 
 
+def such_as(layout: str, file: Path | None, source: Path) -> str | None:
+    """A layout and a file of it, at or below `source`, in words; None where there is no file."""
+    return f"{layout}, such as {file.name if file == source else file.relative_to(source)}" if file else None
+
+
 @dataclass(frozen=True)
 class FileLayout:
     """A layout whose files `known` tells by how they begin. missing: what a source without such a file lacks."""
@@ -53,7 +58,7 @@ class FileLayout:
         """The layout's name and a file of it, of the first at or below `source`; None where there is none."""
         first = islice(files_below(source, *self.suffixes), LOOKED_AT)
         file = next((file for file in first if self.known(head(file))), None)
-        return f"{self.name}, such as {file.name if file == source else file.relative_to(source)}" if file else None
+        return such_as(self.name, file, source)
 
     def open(self, source: Path, images: Path | None) -> tuple[list[Path], Path, Source]:
         """The files of the layout, the folder that their names begin at, and a `Source` without records. UserError."""
