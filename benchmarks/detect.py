@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -24,7 +27,7 @@ import torch
 from benchmarks import machine
 from data.pictures import SUFFIXES, decode
 from predict.films import Film
-from predict.model import load
+from predict.model import Model, load
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = 0.2  # the small job, as a share of the whole
@@ -55,19 +58,23 @@ def seconds(command: list[str], source: Path, scratch: Path) -> float:
     return time.perf_counter() - start
 
 
-def network_alone(weights: str, size: int, batch: int, height: int, width: int) -> float:
-    """Pictures a second of the network alone, at the shape and batch that detection uses."""
-    model = load(weights, "cpu")
-    prepared = [model.prepare(np.zeros((height, width, 3), np.uint8), size)] * batch
-    images = torch.from_numpy(np.stack([each.image for each in prepared])).float() / 255
+def network_alone(model: Model, size: int, batch: int, pictures: Counter[tuple[int, int]]) -> float:
+    """Pictures a second of the network alone, all boxes decoded: batches of the shapes that detection makes of these.
+
+    pictures: how many there are of each height and width.
+    """
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for (height, width), count in pictures.items():
+        shapes[model.prepare(np.zeros((height, width, 3), np.uint8), size).image.shape] += count
+    taken = 0.0
     with torch.inference_mode():
-        model.network(images)
-        times = []
-        for _ in range(8):
+        for shape, count in shapes.items():
+            images = torch.zeros((batch, *shape)).contiguous(memory_format=torch.channels_last)
+            model.network(images)
             start = time.perf_counter()
             model.network(images)
-            times.append(time.perf_counter() - start)
-    return batch / statistics.median(times)
+            taken += (time.perf_counter() - start) * count / batch
+    return shapes.total() / taken
 
 
 def main() -> None:
@@ -91,29 +98,39 @@ def main() -> None:
     files = sorted(file for file in args.pictures.rglob("*") if file.suffix.lower() in SUFFIXES)
     with tempfile.TemporaryDirectory() as scratch:
         jobs = make(Path(scratch) / "jobs", files, args.count, args.frames)
-        results = measure(jobs, contestants, args.rounds, Path(scratch))
-    shape = decode(files[0]).shape[:2]
-    for kind, (height, width) in (("pictures", shape), ("video", (720, 1280))):
-        results[kind]["network alone"] = network_alone(args.weights, args.size, args.batch, height, width)
-        results[kind]["share of it"] = results[kind]["anneal"] / results[kind]["network alone"]
+        model = load(args.weights, "cpu")
+        sides = {"pictures": Counter(decode(file).shape[:2] for file in files), "video": Counter({(720, 1280): 1})}
+        alone = {kind: partial(network_alone, model, args.size, args.batch, sides[kind]) for kind in jobs}
+        results = measure(jobs, contestants, alone, args.rounds, Path(scratch))
     machine.write(args.out, results)
     print(f"pictures a second: {results}")
 
 
-def measure(jobs: dict, contestants: dict[str, list[str]], rounds: int, scratch: Path) -> dict[str, dict[str, float]]:
-    """Pictures a second: the median over rounds, in which the contestants alternate."""
+def measure(
+    jobs: dict, contestants: dict[str, list[str]], alone: dict[str, Callable[[], float]], rounds: int, scratch: Path
+) -> dict[str, dict[str, float]]:
+    """Pictures a second: the median over rounds, in which the contestants and the network alone take turns.
+
+    Ratios are formed round by round: a machine shared with others is slower in some.
+    """
     found: dict[str, dict[str, float]] = {}
     for kind, (few, few_count, whole, count) in jobs.items():
-        rates: dict[str, list[float]] = {name: [] for name in contestants}
+        rates: dict[str, list[float]] = {name: [] for name in (*contestants, "network alone")}
         for turn in range(rounds):
             for name, command in contestants.items():
                 out = scratch / f"{name}{turn}"
                 took = [seconds(command, source, out) for source in (few, whole)]
                 rates[name].append((count - few_count) / max(took[1] - took[0], 1e-9))
+            rates["network alone"].append(alone[kind]())
         found[kind] = {name: statistics.median(values) for name, values in rates.items()}
-        if "peer" in rates:  # round by round: a machine shared with others is slower in some
-            ratios = [ours / theirs for ours, theirs in zip(rates["anneal"], rates["peer"], strict=True)]
-            found[kind] |= {"times the peer": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+        for name, text in (("peer", "times the peer"), ("network alone", "share of the network alone")):
+            if name in rates:
+                ratios = [ours / theirs for ours, theirs in zip(rates["anneal"], rates[name], strict=True)]
+                found[kind] |= {
+                    text: statistics.median(ratios),
+                    f"{text}, least": min(ratios),
+                    f"{text}, most": max(ratios),
+                }
     return found
 
 
