@@ -18,8 +18,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class FusedDetect(Detect):
     """The head of a trained network, which passes over the numbers less often.
 
-    conf: None, or the objectness up to which boxes need not be computed, of which NMS keeps none. Without it the results
-    are the bits of `Detect`; with it, to rounding.
+    conf: None, or the objectness up to which boxes need not be computed, of which NMS keeps none. Without it the
+    results are the bits of `Detect`; with it, to rounding.
     """
 
     def __init__(self, head: Detect) -> None:
