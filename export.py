@@ -204,7 +204,7 @@ def _tried(facts: exporters.Metadata) -> list[tuple[int, tuple[int, int]]]:
     tried = [(facts.batch, facts.size)]
     if facts.dynamic:
         tried += [(3, facts.size), (1, (facts.size[0] + facts.stride, facts.size[1] + 3 * facts.stride))]
-    return tried
+    return list(dict.fromkeys(tried))
 
 
 def _same(

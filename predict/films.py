@@ -30,6 +30,12 @@ def pyav() -> Any | None:
         return None
 
 
+def say_form() -> None:
+    """Say it where videos are not written as H.264."""
+    if pyav() is None:
+        LOGGER.info(f"videos are written by OpenCV as MPEG-4, which browsers do not play; {REMEDY}")
+
+
 def facts(origin: Origin) -> Origin:
     """The same origin with the rate and number of frames that its file states; where it states none, without."""
     if not os.path.isfile(origin.file):  # a pipe, say, which nobody may ever write to
@@ -214,7 +220,6 @@ class Film:
         height, width = (side + side % 2 for side in picture.shape[:2])  # the format takes even sides alone
         self.size = (height, width)
         if self._av is None:
-            LOGGER.info(f"{self.path}: written by OpenCV as MPEG-4, which browsers do not play; {REMEDY}")
             self._out = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, (width, height))
             if not self._out.isOpened():
                 raise OSError(f"{self.path}: cannot be written as a video")

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from data.letterbox import Letterbox, batch_shape, letterbox, undo
 from data.store import fitted, fitted_into, resized
 from exporters import ExportedDetector, is_exported, open_exported
+from exporters.metadata import MAX_SIDE
 from models import Detector
 from models.fused import FusedDetect, fuse
 from models.load import Ensemble, load_ensemble
@@ -23,6 +25,7 @@ from predict.inputs import pictures_of
 from predict.results import Results
 from utils import device as devices
 from utils.errors import UserError, nearest
+from utils.memory import InParts, MemoryErrors
 from utils.nms import non_max_suppression
 
 PAD = 0.5  # strides of grey around a picture, as in validation
@@ -72,6 +75,14 @@ class Prepared:
     box: Letterbox
 
 
+class Pictures(list[Prepared]):
+    """Some of one shape."""
+
+    def parts(self, size: int) -> list[list[Prepared]]:
+        """Lists of at most `size`, in order."""
+        return [self[i : i + size] for i in range(0, len(self), size)]
+
+
 class Model:
     """Call it with pictures, as `predict.inputs` lists them. Attributes, to be set at any time:
 
@@ -90,6 +101,7 @@ class Model:
         self.classes: Sequence[int | str] | int | str | None = None
         self.agnostic = self.multi_label = False
         self.dtype = torch.float32
+        self._in_parts = InParts("out of memory in detection", "give a smaller --imgsz")
 
     @property
     def names(self) -> dict[int, str]:
@@ -141,6 +153,8 @@ class Model:
 
         UserError for what is no picture.
         """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size {batch_size!r}: give a whole number from 1 on")
         clock = time.perf_counter()
         pictures, files = pictures_of(source)
         prepared = [self.prepare(picture, size) for picture in pictures]
@@ -153,7 +167,7 @@ class Model:
             order = order[len(same) :]
         milliseconds = {part: 1000 * times[part] / max(len(pictures), 1) for part in ("load", "inference", "NMS")}
         sides = [each.image.shape[1:] for each in prepared] or [(0, 0)]
-        rows = [found[i] for i in range(len(pictures))]
+        rows = [found[i].clone() for i in range(len(pictures))]  # out of inference mode, so that they may be changed
         largest = (max(height for height, _ in sides), max(width for _, width in sides))
         return Results(pictures, rows, self.class_names, files, milliseconds, largest)
 
@@ -173,6 +187,8 @@ class Model:
         sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
         if size is not None and not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
             raise UserError(f"size {size!r}: give the pixels of the longer side, or (height, width), in whole numbers")
+        if size is not None and max(sides) > MAX_SIDE:
+            raise UserError(f"size {size!r}: over {MAX_SIDE:,} pixels on a side; give a smaller one")
         exported = getattr(self.network, "exported", None)
         if exported is not None and not exported.dynamic:
             if size is not None and size != exported.size and (size, size) != exported.size:
@@ -183,19 +199,23 @@ class Model:
         inside = fitted_into(*picture, *size) if isinstance(size, tuple) else fitted(*picture, int(size))
         return batch_shape(np.array([inside]), self.network.max_stride, PAD), inside
 
-    @torch.inference_mode()
     def detect(self, prepared: Sequence[Prepared], times: Counter[str] | None = None) -> list[Tensor]:
         """The boxes (n, 6) of pictures of one shape, in their originals' pixels, on the CPU.
 
-        x1, y1, x2, y2, score, class by falling score. `times`: seconds by part, which grow.
+        x1, y1, x2, y2, score, class by falling score. `times`: seconds by part, which grow. Pictures for which memory
+        does not suffice are taken in parts; UserError where it does not for a single one.
         """
-        times = Counter() if times is None else times
+        work = partial(self._detect, Counter() if times is None else times)
+        return [rows for _, found in self._in_parts(work, Pictures(prepared)) for rows in found]
+
+    @torch.inference_mode()
+    def _detect(self, times: Counter[str], prepared: Sequence[Prepared]) -> list[Tensor]:
         clock = time.perf_counter()
         batch = torch.from_numpy(np.stack([each.image for each in prepared])).to(self.device)
         for head in self._heads:
             head.conf = self.conf
         mixed = torch.bfloat16 if self.dtype == torch.bfloat16 else torch.float32
-        with devices.autocast(self.device, mixed):
+        with MemoryErrors(), devices.autocast(self.device, mixed):
             decoded = self.network(devices.normalised(batch, self.dtype))[0]
         clock = _lap(self.device, times, "inference", clock)
         options = {"agnostic": self.agnostic, "multi_label": self.multi_label, "classes": self._wanted()}

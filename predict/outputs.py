@@ -22,7 +22,7 @@ from PIL import Image
 from predict.annotations import voc_xml
 from predict.background import let_network_go_first
 from predict.draw import draw
-from predict.films import Film
+from predict.films import Film, say_form
 from predict.frames import Frame, Origin
 from predict.names import film_names, stems
 from predict.tables import csv_rows, csv_table, json_rows, json_table
@@ -58,6 +58,8 @@ class Outputs:
         self._room = threading.BoundedSemaphore(WAITING)
         self._films: dict[PurePosixPath, FilmThread] = {}
         self._stems, self._film_names = stems(origins), film_names(origins)
+        if wanted.media and self._film_names:
+            say_form()
         self._csv = csv_table(folder) if wanted.csv else None
         self._json = json_table(folder) if wanted.json else None
 

@@ -33,9 +33,9 @@ FOLDER = "runs/detect/exp"
 SHOWN = 16  # pictures in a notebook, at most
 
 
-@dataclass
+@dataclass(eq=False)  # arrays are not equal or unequal as a whole
 class Results:
-    """Boxes by picture. `results[i]` is that of picture i alone; iterating gives each of them.
+    """Boxes by picture. `results[i]` is that of picture i alone, a slice that of several; iterating gives each of them.
 
     pictures: (h, w, 3) uint8 RGB each. xyxy: (n, 6) tensors x1, y1, x2, y2, score, class in pixels, by falling score.
     class_names: by number. files: what each picture is called. times: milliseconds a picture by part. largest: height
@@ -54,9 +54,12 @@ class Results:
         """Pictures."""
         return len(self.pictures)
 
-    def __getitem__(self, i: int) -> Results:
-        drawn = self._drawn and [self._drawn[i]]
-        return replace(self, pictures=[self.pictures[i]], xyxy=[self.xyxy[i]], files=[self.files[i]], _drawn=drawn)
+    def __getitem__(self, i: int | slice) -> Results:
+        chosen = range(len(self))[i]
+        places = chosen if isinstance(chosen, range) else [chosen]
+        pictures, rows, files = ([each[k] for k in places] for each in (self.pictures, self.xyxy, self.files))
+        drawn = self._drawn and [self._drawn[k] for k in places]
+        return replace(self, pictures=pictures, xyxy=rows, files=files, _drawn=drawn)
 
     def __iter__(self) -> Iterator[Results]:
         return (self[i] for i in range(len(self)))
@@ -120,7 +123,8 @@ class Results:
 
         def frames(boxes: Sequence[Tensor], columns: Sequence[str]) -> list[Any]:
             tables = ([[*row[:5], int(row[5]), self._name(row[5])] for row in rows.tolist()] for rows in boxes)
-            return [pandas.DataFrame(table, columns=columns) for table in tables]
+            types = dict.fromkeys(columns, float) | {"class": int, "name": str}  # of a table without rows too
+            return [pandas.DataFrame(table, columns=columns).astype(types) for table in tables]
 
         return SimpleNamespace(
             xyxy=frames(self.xyxy, CORNERS),

@@ -39,7 +39,7 @@ def find(source: str, base: Path | None = None) -> list[Origin]:
         kind = addresses.kind(text)
         return [Origin(text, PurePosixPath(addresses.name(text, kind)), kind)]
     path = Path(text)
-    if path.suffix == ".streams" and path.is_file():
+    if path.suffix.lower() == ".streams" and path.is_file():
         return _streams(path)
     files = _files(path, text)
     return [Origin(str(file), name, _kind(file)) for file, name in zip(files, _names(path, files), strict=True)]
@@ -81,7 +81,7 @@ def _files(path: Path, text: str) -> list[Path]:
         if files == [path]:
             raise UserError(f"--source {text}: cannot be listed; check its permissions")
     elif path.is_file():
-        files = _listed(path) if path.suffix == ".txt" else [path]
+        files = _listed(path) if path.suffix.lower() == ".txt" else [path]
     elif glob.has_magic(text):
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
         files = [file for match in matches for file in (sorted(_below(match)) if match.is_dir() else [match])]
@@ -119,7 +119,7 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
 
 
 def _kind(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,49 @@ def test_what_scripts_for_yolov5_call(model: Model, capsys: pytest.CaptureFixtur
     assert all((a == b).all() for a, b in zip(results.pictures, pixels, strict=True))
     assert (results[1].ims[0] == drawn[1]).all()
     assert (drawn[0] != pixels[0]).any()
+
+
+def test_results_are_ordinary_objects(model: Model) -> None:
+    """Boxes are changed in place, results sliced, compared, put into sets, copied."""
+    results = model([np.random.default_rng(i).integers(0, 255, (40, 60, 3), np.uint8) for i in range(3)])
+    results.xyxy[0][:, :4] *= 2
+    part = results[1:]
+    assert (part.n, part.files) == (2, results.files[1:])
+    assert part.xyxy[0] is results.xyxy[1]
+    assert results[-1].files == results.files[2:]
+    results.render()
+    assert results[:1].ims[0] is results.ims[0]
+    with pytest.raises(IndexError):
+        results[3]
+    again = copy.deepcopy(results)
+    assert torch.equal(again.xyxy[2], results.xyxy[2])
+    assert len({results, again, results}) == 2
+
+
+def test_memory_that_does_not_suffice(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    """Pictures are taken in parts, which is said once; one that is too much is an error in a line."""
+    pixels = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8) for i in range(5)]
+    expected, network, room = model(pixels).xyxy, model.network.forward, 2
+
+    def narrow(images: torch.Tensor) -> object:
+        if len(images) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return network(images)
+
+    model.network.forward = narrow
+    for _ in range(2):
+        for rows, alone in zip(model(pixels).xyxy, expected, strict=True):
+            torch.testing.assert_close(rows, alone, atol=1e-3, rtol=0)
+    assert caplog.text.count("continuing with parts of 2") == 1
+    room = 0
+    with pytest.raises(UserError, match="not even one picture fits; give a smaller --imgsz"):
+        model(pixels)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, "8"])
+def test_what_is_no_batch_size(model: Model, number: object) -> None:
+    with pytest.raises(UserError, match="give a whole number"):
+        model(np.zeros((40, 60, 3), np.uint8), batch_size=number)
 
 
 def test_multi_label(model: Model) -> None:

@@ -116,6 +116,7 @@ def test_pandas(results: Results) -> None:
     assert tables.xyxy[0]["name"].tolist() == ["dog/..", "cat"]
     assert tables.xyxy[0]["class"].tolist() == [1, 0]
     assert isinstance(tables.xywh[1], pandas.DataFrame)
+    assert (pandas.concat(tables.xyxy).dtypes == tables.xyxy[0].dtypes).all()  # one without boxes changes no column
 
 
 def test_supervision(results: Results) -> None:
