@@ -39,6 +39,8 @@ class Schedule:
     `warmup_bias_lr`; `begins`, the epoch before which its rate is 0 because it is frozen, and `rises`, the epochs of
     its own warm-up from there, from 0 and at most a fifth of what is left.
 
+    `thaws` has (first step, steps of warm-up) of each group that begins later, None of the others.
+
     Of `optimizer` only `param_groups` is used, a list of dicts; any object that has it will do. A warm-up of a policy
     that ramps by itself is a UserError.
     """
@@ -63,7 +65,7 @@ class Schedule:
         self.warmup_bias_lr = warmup_bias_lr
         self.warmup_momentum = warmup_momentum
         self.wd_norm = wd_norm
-        self._starts, self._momenta, self._decays, self._thaws = [], [], [], []
+        self._starts, self._momenta, self._decays, self.thaws = [], [], [], []
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
             own = group["momentum"] if "momentum" in group else group["betas"][0] if "betas" in group else None
@@ -71,7 +73,7 @@ class Schedule:
                 own = group.setdefault("initial_momentum", float(own))
             bias = group.get("role", group.get("name")) == bias_group and "begins" not in group
             self._starts.append(warmup_bias_lr * group.get("lr_scale", 1.0) if bias else 0.0)
-            self._thaws.append(_thaw(group, policy) if "begins" in group else None)
+            self.thaws.append(_thaw(group, policy) if "begins" in group else None)
             self._momenta.append(own if own is None or momentum is None else momentum)
             self._decays.append(group.get("weight_decay", 0) > 0)
         if wd_norm is not None and not any(self._decays):
@@ -87,7 +89,7 @@ class Schedule:
         point = self.policy.at(step)
         values = []
         # read from the optimizer each time: load_state_dict replaces its groups
-        own = zip(self.optimizer.param_groups, self._starts, self._momenta, self._thaws, strict=True)
+        own = zip(self.optimizer.param_groups, self._starts, self._momenta, self.thaws, strict=True)
         for group, start, momentum, thaw in own:
             begin, rise = thaw or (0, self.warmup_steps)
             warm = max(step - begin, 0) / rise if step < begin + rise else None

@@ -47,7 +47,7 @@ class RunAverage(WeightMean):
         """`{"average": {"count": int, "mean": state dict}}` for a checkpoint; empty where nothing is averaged."""
         return {"average": {"count": self.count, "mean": self.mean}} if self.points else {}
 
-    def load_state_dict(self, state: dict[str, Any], step: int, model: nn.Module) -> None:
+    def load_state_dict(self, state: dict[str, Any], step: float, model: nn.Module) -> None:
         """Go on from a checkpoint written after `step` steps; one without an average begins it.
 
         Where the run has become longer, so that no point is reached yet, what was averaged is left. Raises

@@ -130,13 +130,14 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
-        self.average.load_state_dict(state, state["step"], self.model)
         own = [(group["initial_lr"], group["weight_decay"]) for group in self.optimizer.param_groups]
         _ = [float(group["initial_lr"]) for group in state["optimizer"]["param_groups"]]  # a file without is damaged
         self.optimizer.load_state_dict(state["optimizer"])
         for group, (rate, decay) in zip(self.optimizer.param_groups, own, strict=True):
             group |= {"initial_lr": rate, "weight_decay": decay}  # of the batch and options, which may have changed
         saved, policy = state["schedule"], self.schedule.policy
+        step = state["step"] * policy.steps_per_epoch / saved["steps_per_epoch"]  # another batch size counts them anew
+        self.average.load_state_dict(state, step, self.model)
         if (saved["total_steps"], saved["steps_per_epoch"]) == (policy.total_steps, policy.steps_per_epoch):
             self.schedule.warmup_steps = saved["warmup_steps"]  # an earlier version may have allowed another
         self.scaler.load_state_dict(state["scaler"])

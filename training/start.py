@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from training.options import Options, check_bounds, import_plugins
 from training.progress import progress_from_state
 from training.range_test import find_rate, peak_of
 from training.session import Session
+from training.settle import settle
 from utils import checkpoint
 from utils.console.wording import counted
 from utils.device import DTYPES, dtype_name, environment, only_deterministic, select_device, select_dtype
@@ -49,9 +51,10 @@ def prepare(options: Options, shared: Shared | None = None, ranks: Ranks = ALONE
     find = options.hyp.lr0 == "find"
     options.hyp.lr0 = None if find else options.hyp.lr0
     session = assemble(options, device, dtype, shared=shared, ranks=ranks)
+    session = with_found_rate(session) if find else session
     for line in options.decided:
         LOGGER.info(line)
-    return accelerate(with_found_rate(session) if find else session)
+    return accelerate(session)
 
 
 def assemble(
@@ -109,6 +112,7 @@ def with_found_rate(session: Session) -> Session:
         raise UserError(f"--lr0 find: {result.outcome}; give a number")
     LOGGER.info(f"--lr0 find: using {rate:.3g}")
     options.hyp.lr0 = rate
+    settle(options, session.data.train_index, session.data.classes)  # of which some depends on the rate
     optimizer = build.build_optimizer(options, session.model, session.accumulate)
     schedule = build.build_schedule(options, optimizer, session.data, session.accumulate)
     return dataclasses.replace(session, optimizer=optimizer, schedule=schedule, range_test=result)
@@ -244,7 +248,7 @@ def _log_changes(state: dict[str, Any], session: Session, epochs: int) -> None:
         what = f"a batch in {counted(parts, 'part')} now has {run.parts}"
         LOGGER.warning(f"{what}: BatchNorm sees other pictures together")
     if run.epochs != epochs:
-        old = schedulers.from_facts(state["schedule"], session.optimizer)
+        old = schedulers.from_facts(state["schedule"], SimpleNamespace(**state["optimizer"]))  # at its own base rates
         step = min(state["step"], old.policy.total_steps - 1)
         before, after = old.values(step)[1][0], session.schedule.values(progress.step)[1][0]
         LOGGER.info(f"epochs {epochs} become {run.epochs}: the rate here was {before:.3g} and is {after:.3g}")

@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import schedulers
+from schedulers import Schedule
 from training import phases
 from training.best import best_weights, epoch_of
 from training.options import Options
 from training.session import Session
 from utils import checkpoint
+from utils.console.wording import counted
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("anneal")
@@ -41,7 +44,8 @@ def take_up(run: Session, state: dict[str, Any]) -> bool:
     elif state["trunk_best"] is not None and not run.best.is_file():
         run.saver.pending_writes.keep(run.best, state["trunk_best"])
     before = Options.from_dict(state["options"], "stable.pt")
-    if before.run.epochs != run.epochs and (why := _depends(before, run)):
+    was = schedulers.from_facts(state["schedule"], run.optimizer)
+    if before.run.epochs != run.epochs and (why := _depends(before, run, was)):
         LOGGER.warning(f"{why}; so the run continues, but is not the run of {run.epochs} epochs to the bit")
     return True
 
@@ -60,15 +64,24 @@ def _put_back(best: Path, weights: dict[str, Any] | None) -> None:
         checkpoint.save(best, weights)
 
 
-def _depends(before: Options, run: Session) -> str:
-    """What of the trunk so far is not as a run of the new length has it."""
-    closed, warm = phases.closing_epoch(before.run), run.schedule.warmup_steps
+def _depends(before: Options, run: Session, was: Schedule) -> str:
+    """What of the trunk so far is not as a run of the new length has it; `was`: the schedule so far."""
+    closed, warm, step = phases.closing_epoch(before.run), run.schedule.warmup_steps, run.progress.step
+    decays, averaged = run.schedule.policy.stable_steps, sum(point <= step for point in run.average.points)
     if before.run.wd_norm is not None:
         return "--wd-norm depends on the run's length"
     if closed is not None and closed <= run.progress.epoch:
         return f"--close-mosaic {before.run.close_mosaic} has closed epoch {closed + 1} on"
-    if run.progress.step < warm:
+    if step < warm:
         return f"the warm-up is now {warm} steps long"
+    if step > decays:
+        return f"the rate should have fallen from step {decays} on"
+    thaws = zip(was.thaws, run.schedule.thaws, strict=True)
+    if any(old and new and old != new and new[0] + 1 < step for old, new in thaws):  # from 0: one step is the same
+        return "the warm-up after --freeze-epochs depends on the run's length"
+    if run.average.count != averaged:
+        own = counted(run.average.count, "state")
+        return f"--average {run.options.run.average} has taken in {own} and should have taken in {averaged} by now"
     if before.run.hyp == "auto":
         return f"--hyp auto chose its numbers for {before.run.epochs} epochs"
     return ""

@@ -114,6 +114,8 @@ def finish_average(run: Session, stop_request: StopRequest) -> None:
     The pictures are those of the epoch after the last, so that a resume finds them too.
     """
     if not run.average.count:
+        if run.average.points:
+            LOGGER.warning(f"--average {run.options.run.average}: nothing was averaged, the run ended before it began")
         return
     model = copy.deepcopy(run.ema.model)
     model.load_state_dict(run.average.mean)

@@ -62,6 +62,7 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
     if len(paths) < 2:
         raise UserError(f"an average needs two checkpoints or more, got {len(paths)}; name them all")
     mean, first = WeightMean(), checkpoint.load_weights(paths[0])
+    place = {"epoch": 0, "step": 0}  # of the one that was trained longest
     for path in paths:
         state = checkpoint.load_weights(path)
         for what in ("layout", "classes", "names"):
@@ -70,8 +71,8 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
         if _shapes(state["ema"]) != _shapes(first["ema"]):
             raise UserError(f"{path}: its tensors are not those of {paths[0]}; average files of one network")
         mean.add(state["ema"])
+        place = {key: max(value, int(state.get(key, 0))) for key, value in place.items()}
     kept = {key: first[key] for key in KEPT if key in first}
-    place = {key: max(int(first.get(key, 0)), int(state.get(key, 0))) for key in ("epoch", "step")}
     return {"kind": "weights", **kept, **place, "averaged": mean.count, "ema": mean.mean}
 
 

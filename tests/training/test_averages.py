@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, s
 from training.averages import RunAverage, estimate_statistics
 from training.run_options import RunOptions
 from training.session import Session
+from training.validate import finish_average
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -125,6 +127,22 @@ def test_an_extended_run_begins_its_average_later(runs: Runs) -> None:
     assert checkpoint.load(runs.run() / "weights" / "last.pt")["average"]["count"] == 1
     assert runs.resume(runs.run(), "--epochs 3") == 0
     assert checkpoint.load(runs.run() / "weights" / "last.pt")["average"]["count"] == 2
+
+
+def test_another_batch_size_keeps_what_was_averaged(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an epoch of 3 steps, which has 6 from then on."""
+    flags = "--average swa --average-from 0 --lr-policy constant --noval"
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, send(signal.SIGTERM))
+        assert runs(flags, epochs=2, batch_size=4, nbs=2) == 143
+    assert runs.resume(runs.run(), "--batch-size 2") == 0
+    assert checkpoint.load(runs.run() / "weights" / "average.pt")["averaged"] == 2
+
+
+def test_a_run_that_ends_before_its_average_begins_says_so(caplog) -> None:
+    options = SimpleNamespace(run=RunOptions(average="swa"))
+    finish_average(SimpleNamespace(average=SimpleNamespace(count=0, points={9}), options=options), None)
+    assert caplog.messages == ["--average swa: nothing was averaged, the run ended before it began"]
 
 
 def test_without_an_average_the_weights_themselves_are_validated(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

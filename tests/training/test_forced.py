@@ -55,6 +55,14 @@ def test_what_was_forced_is_the_runs_own_then(stopped: Path, runs: Runs, monkeyp
     assert rows(stopped / "lr.csv")[-1]["x/lr1"] == pytest.approx(0.002)
 
 
+def test_beside_more_epochs_the_rate_before_is_the_runs_own(
+    stopped: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    at_step(monkeypatch, 4, send(signal.SIGTERM))
+    assert runs.resume(stopped, "--lr0 0.004 --epochs 6 --force") == 143
+    assert "epochs 3 become 6: the rate here was 0.014 and is 0.00345" in capsys.readouterr().out
+
+
 def test_the_same_values_are_no_change(stopped: Path, runs: Runs) -> None:
     assert runs.resume(stopped, "--lr0 0.02 --force") == 0
     state = checkpoint.load(stopped / "weights" / "last.pt")

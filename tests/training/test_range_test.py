@@ -6,6 +6,7 @@ import copy
 import shlex
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -135,6 +136,14 @@ def test_the_printed_lines_can_be_run(runs: Runs, confident: Path, capsys) -> No
         asked, _ = options.parse(shlex.split(line)[2:], "train.py", "")
         assert (asked.run.lr_policy, asked.run.optim, asked.run.weights) == (policy, "adamw", str(confident))
         assert 1e-5 < asked.hyp.lr0 < 10
+
+
+def test_what_auto_decides_is_of_the_rate_that_was_found(runs: Runs, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(start, "find_rate", lambda _: SimpleNamespace(outcome="", max_lr=0.5, steepest=0.1))
+    asked = options.parse(runs.flags("--lr0 find --lr-policy clr", hyp=None, nbs=None), "train.py", "")[0]
+    start.prepare(asked)
+    assert asked.run.lr_arg[-1] == "base_lr=0.005"
+    assert "lr-arg mode=triangular2 cycles=1 base_lr=0.005" in caplog.messages[-1]
 
 
 @pytest.mark.slow

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import schedulers
 from benchmarks.compare import differences
 from tests.trainer import Killed, Runs, assert_identical, at_step, kill, rows, send
-from training.trunk import _put_back
+from training.averages import RunAverage
+from training.hyp import Hyp
+from training.options import Options
+from training.progress import Progress
+from training.run_options import RunOptions
+from training.trunk import _depends, _put_back
 from utils import checkpoint
 
 # 6 steps an epoch; of 12 steps the last 5 decay, of 24 the last 10: one trunk ends inside epoch 2, the other in epoch 3
@@ -117,6 +123,33 @@ def test_what_depends_on_the_length_is_told(flags: str, told: str, runs: Runs, m
     run = runs.folder / "again" / "exp"
     assert runs.resume(run / "weights" / "stable.pt", "--epochs 4") == 143
     assert f"{told}; so the run continues, but is not the run of 4 epochs to the bit" in capsys.readouterr().out
+
+
+def wsd(epochs: int, begins: int | None = None) -> schedulers.Schedule:
+    """Ten steps an epoch, the last fifth of which decays; with a group that begins to train at an epoch."""
+    policy = schedulers.build("wsd", total_steps=10 * epochs, steps_per_epoch=10, lr0=0.1)
+    thawed = {} if begins is None else {"begins": begins, "rises": 3}
+    return schedulers.Schedule(policy, SimpleNamespace(param_groups=[{"lr": 0.1, **thawed}]))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "begins", "swa", "states", "told"),
+    [
+        (20, None, None, 0, ""),
+        (9, None, None, 0, "the rate should have fallen from step 72 on"),
+        (20, 2, None, 0, "the warm-up after --freeze-epochs depends on the run's length"),
+        (20, 8, None, 0, ""),  # thawed where the trunk ends
+        (20, None, 0.75, 0, ""),
+        (12, None, 0.5, 3, "--average swa has taken in 3 states and should have taken in 2 by now"),
+    ],
+)
+def test_what_of_ten_epochs_is_not_the_longer_runs(epochs, begins, swa, states: int, told: str) -> None:
+    options = RunOptions(epochs=10, hyp="yolov5", average="swa" if swa else "off", average_from=swa or 0.75)
+    average = RunAverage(options, wsd(epochs).policy)
+    average.count = states
+    place, before = Progress(epoch=7, step=80), Options(options, Hyp(), set())
+    run = SimpleNamespace(options=before, schedule=wsd(epochs, begins), progress=place, average=average)
+    assert _depends(before, run, wsd(10, begins)) == told
 
 
 @pytest.mark.parametrize("held", [1, 4, None])

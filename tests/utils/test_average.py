@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import checkpoint
-from utils.average import WeightMean, main
+from utils.average import WeightMean, average, main
 
 
 @settings(deadline=None)
@@ -51,6 +51,12 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     assert main([*files, "--out", str(out)]) == 2  # it is there
     assert "already exists" in capsys.readouterr().out
     assert main([*files, "--out", str(out), "--force"]) == 0
+
+
+def test_the_place_is_that_of_the_longest_run(tmp_path: Path) -> None:
+    files = [Path(write(tmp_path / f"{epoch}.pt", 1.0, epoch=epoch, step=10 * epoch)) for epoch in (2, 9, 4)]
+    state = average(files)
+    assert (state["epoch"], state["step"]) == (9, 90)
 
 
 @pytest.mark.parametrize(
