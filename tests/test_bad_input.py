@@ -71,6 +71,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--epochs 0", ["--epochs 0: must be at least 1"]),
         ("--imgsz 16416", ["--imgsz 16416: must be at most 16384"]),
         ("--batch-size -2", ["--batch-size -2: must be at least 1"]),
+        ("--imgsz 32 --batch-size 11 --parts 6", ["batches of 11, each in 6 parts, one is alone"]),
         ("--imgsz 32", ["--imgsz 32: of 11 pictures in batches of 2 one is alone", "give --imgsz 64"]),
         ("--imgsz 32 --batch-size 1 --multi-scale", ["--imgsz 32: of 11 pictures in batches of 1"]),
         ("--seed -1", ["--seed -1: must be at least 0"]),

@@ -114,10 +114,13 @@ def load_data(
 
 
 def check_batches(options: Options, data: Data) -> None:
-    """Raise UserError for a batch of one picture of one stride: BatchNorm cannot train on a single place."""
+    """Raise UserError for a batch, or part of one, of one picture of one stride: BatchNorm needs more than a place."""
     run, stride = options.run, data.train.stride
-    if run.imgsz <= stride and 1 in (run.batch_size, len(data.train_index) % run.batch_size):
-        alone = f"of {counted(len(data.train_index), 'picture')} in batches of {run.batch_size} one is alone"
+    parts = 1 if run.sync_bn else run.parts
+    sizes = run.batch_size, len(data.train_index) % run.batch_size
+    if run.imgsz <= stride and any(0 < size < 2 * parts for size in sizes):  # a batch is dealt evenly
+        split = f", each in {parts} parts," if parts > 1 else ""
+        alone = f"of {counted(len(data.train_index), 'picture')} in batches of {run.batch_size}{split} one is alone"
         remedy = f"give --imgsz {2 * stride} or another --batch-size"
         raise UserError(f"--imgsz {run.imgsz}: {alone}, and too small for BatchNorm to train on; {remedy}")
 
