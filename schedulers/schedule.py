@@ -111,10 +111,10 @@ class Schedule:
                 continue
             if "momentum" in group:
                 _write(group, "momentum", momentum)
-            elif isinstance(group["betas"][0], float):
-                group["betas"] = (momentum, group["betas"][1])
-            else:
+            elif hasattr(group["betas"][0], "fill_"):
                 group["betas"][0].fill_(momentum)
+            else:
+                group["betas"] = (momentum, group["betas"][1])
         if self.wd_norm is not None:
             decay = self.wd_norm.at(self.policy.cycle_epochs(step))
             for group, decays in zip(self.optimizer.param_groups, self._decays, strict=True):

@@ -113,6 +113,12 @@ def test_momentum_is_adams_first_beta(make: type[torch.optim.Optimizer]) -> None
         assert [group["betas"] for group in optimizer.param_groups] == [(policy.at(step).momentum, 0.999)] * 3
 
 
+def test_a_first_beta_may_be_a_whole_number() -> None:
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.01, "betas": (0, 0.99)}])
+    Schedule(schedulers.build("linear", **RUN), optimizer, 10).apply(5)
+    assert optimizer.param_groups[0]["betas"] == (0.4, 0.99)
+
+
 def test_a_policy_that_leaves_momentum_leaves_it() -> None:
     optimizer = torch.optim.Adam(make_groups(), betas=(0.85, 0.99))
     schedule = Schedule(schedulers.build("sgdr", **RUN), optimizer)
