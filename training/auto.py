@@ -23,7 +23,7 @@ MOST_RATE = 3.0  # times the optimizer's own
 RAMPED = 1.5  # times as high is the peak of a policy that ramps up to it and down again
 PRETRAINED = 0.25  # of the rate, where the run starts from weights
 WARMUP_EPOCHS, WARMUP_SHARE = 3.0, 0.1
-SGDR_CYCLES, SGDR_EPOCHS, SGDR_STEPS = 3, 10.0, 100  # at most, and what the first cycle has at least
+SGDR_CYCLES, SGDR_EPOCHS, SGDR_STEPS = 3, 20.0, 100  # at most, and what the first cycle has at least
 SGDR_T_MULT = 2.0
 CLR_CYCLES, CLR_EPOCHS, CLR_BASE = 3, 30.0, 0.01
 OF_SHORT_RUN = ("adamw", "onecycle")  # optimizer and policy, where none is named
@@ -87,7 +87,7 @@ def warmup_epochs(epochs: int) -> float:
 
 
 def sgdr_cycles(epochs: int, total: int) -> int:
-    """Cycles, each twice as long as the one before: as many, up to three, as leave the first ten epochs and a hundred
+    """Cycles, each twice as long as the one before: as many, up to three, as leave the first 20 epochs and a hundred
     steps. One of them is a plain cosine."""
     for cycles in range(SGDR_CYCLES, 1, -1):
         first = 1 / sum(SGDR_T_MULT**i for i in range(cycles))  # of the run

@@ -95,7 +95,7 @@ def test_weights_are_trained_on_at_a_lower_rate() -> None:
 
 
 def test_no_sgdr_cycle_is_too_short_to_learn_in() -> None:
-    assert [auto.sgdr_cycles(epochs, 37 * epochs) for epochs in (8, 29, 30, 69, 70, 300)] == [1, 1, 2, 2, 3, 3]
+    assert [auto.sgdr_cycles(epochs, 37 * epochs) for epochs in (8, 59, 60, 139, 140, 300)] == [1, 1, 2, 2, 3, 3]
     assert auto.sgdr_cycles(300, 300) == 2  # a hundred steps are the least as well
 
 
