@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -44,10 +44,11 @@ class FusedDetect(Detect):
     def _likely(self, maps: list[Tensor], conf: float) -> Tensor:
         images, boxes = [], []
         for conv, x, anchors, stride in zip(self.m, maps, self.anchors, self.stride, strict=True):
-            objectness = F.conv2d(x, conv.weight[4 :: self.outputs], conv.bias[4 :: self.outputs])
+            weight, bias = cast(Tensor, conv.weight), cast(Tensor, conv.bias)
+            objectness = F.conv2d(x, weight[4 :: self.outputs], bias[4 :: self.outputs])
             image, anchor, row, column = (objectness.float().sigmoid() > conf).nonzero().unbind(1)
             if len(image) * len(anchors) < objectness.numel():
-                logits = F.linear(x.permute(0, 2, 3, 1)[image, row, column], conv.weight.flatten(1), conv.bias)
+                logits = F.linear(x.permute(0, 2, 3, 1)[image, row, column], weight.flatten(1), bias)
                 p = logits.view(-1, len(anchors), self.outputs)[torch.arange(len(image), device=x.device), anchor]
             else:  # so many that the convolution is faster
                 logits = conv(x).unflatten(1, (len(anchors), self.outputs))

@@ -187,7 +187,7 @@ class Model:
         sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
         if size is not None and not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
             raise UserError(f"size {size!r}: give the pixels of the longer side, or (height, width), in whole numbers")
-        if size is not None and max(sides) > MAX_SIDE:
+        if size is not None and any(side and side > MAX_SIDE for side in sides):
             raise UserError(f"size {size!r}: over {MAX_SIDE:,} pixels on a side; give a smaller one")
         exported = getattr(self.network, "exported", None)
         if exported is not None and not exported.dynamic:
