@@ -7,6 +7,7 @@ say that it ran out of memory or has to leave, so that no process waits for one 
 from __future__ import annotations
 
 import datetime
+import io
 import os
 import socket
 import time
@@ -122,10 +123,10 @@ class Ranks:
         """What the first process makes, in all of them."""
         if self.world == 1:
             return make()
-        made: list = [make() if self.first else None]
+        made: list = [packed(make()) if self.first else None]
         self.agree()
         self._call(dist.broadcast_object_list, made, src=0, group=self.control)
-        return made[0]
+        return unpacked(made[0])
 
     def rows(self, own: Tensor, counts: Sequence[int]) -> Tensor:
         """The rows of all processes, by rank: `own` (counts[rank], n) to (sum of counts, n)."""
@@ -200,6 +201,18 @@ class Ranks:
         """Leave the group."""
         if self.world > 1:
             dist.destroy_process_group()
+
+
+def packed(value: Any) -> bytes:
+    """A value as bytes, which hold the storage of several tensors once. Pickled, each tensor holds all of it."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def unpacked(data: bytes) -> Any:
+    """The value that another of these processes has `packed`."""
+    return torch.load(io.BytesIO(data), weights_only=False)
 
 
 def _in_order(rows: Tensor) -> Tensor:
