@@ -64,14 +64,20 @@ def _there(package: str) -> bool:
 
 @pytest.mark.slow
 def test_compare_prints_a_table(best: Path, faces: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    words = f"--weights {best} --include onnx torchscript --out {tmp_path} --dynamic --batch 3 --compare --data {faces}"
+    words = f"--weights {best} --include onnx torchscript --out {tmp_path} --dynamic --batch 2 --compare --data {faces}"
     assert export.main(words.split()) == 0
     head, *rows = lines(caplog)[-1].splitlines()
     assert head.split() == ["format", "MB", "mAP50-95", "ms", "per", "picture"]
     assert [row.split()[0] for row in rows] == ["checkpoint", "onnx", "torchscript"]
     maps = [float(row.split()[2]) for row in rows]
     assert max(maps) - min(maps) <= 1e-4
-    assert sum("largest differences" in line for line in lines(caplog)) == 4  # each at two shapes
+    assert sum("largest differences" in line for line in lines(caplog)) == 6  # each at three shapes
+
+
+@pytest.mark.parametrize(("batch", "batches"), [(1, [1, 3, 1]), (2, [2, 3, 1]), (3, [3, 1])])
+def test_no_shape_is_tried_twice(batch: int, batches: list[int]) -> None:
+    tried = export._tried(exporters.Metadata(("a",), 32, (64, 64), batch, dynamic=True))
+    assert [pictures for pictures, _ in tried] == batches
 
 
 @pytest.mark.slow
