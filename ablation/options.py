@@ -77,9 +77,18 @@ def parse(argv: Sequence[str] | None = None) -> Asked:
         for name in [name for name in bundle if name in given or name in lists]:
             raise UserError(f"{flag(name)}: variant {variant} of {study.study} sets it too; give it in one of the two")
     found.override(lists, {name: value for name, value in given.items() if name not in PLACE})
+    _say_unnamed(found)
     found.complete()
     project = asked.run.project if "project" in asked.given else "runs/ablate"
     return Asked(study, found, Path(project) / asked.run.name, False, str(found.common.get("device", "auto")))
+
+
+def _say_unnamed(found: Definition) -> None:
+    """A study does not let auto choose policy and optimizer, as train.py does: say which it takes in their place."""
+    unnamed = [name for name in ("lr_policy", "optim") if name not in found.grid | found.common]
+    if unnamed and found.common.get("hyp", "auto") == "auto":
+        taken = " and ".join(f"{flag(name)} {fields()[name].default}" for name in unnamed)
+        LOGGER.warning(f"not named, so this study uses {taken}; train.py would let --hyp auto choose")
 
 
 def _value(asked: options.Options, name: str) -> object:

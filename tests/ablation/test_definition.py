@@ -60,6 +60,21 @@ def test_the_command_line_beats_the_file(file: Path) -> None:
     assert asked.folder == Path("runs/ablate/exp")
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--lr-policy", "linear,sgdr"], "uses --optim sgd;"),
+        (["--mosaic", "0,1"], "uses --lr-policy linear and --optim sgd;"),
+        (["--lr-policy", "sgdr", "--optim", "adam,sgd"], ""),
+        (["--lr-policy", "sgdr", "--hyp", "yolov5"], ""),
+    ],
+)
+def test_a_policy_that_is_not_named_is_said(flags: list[str], says: str, caplog: pytest.LogCaptureFixture) -> None:
+    options.parse(flags)
+    assert says in caplog.text
+    assert bool(says) == bool(caplog.text)
+
+
 @pytest.mark.parametrize("flags", [["--lr-arg", "t_mult=3"], ["--lr-policy", "linear"], ["--lr-policy", "linear,clr"]])
 def test_a_flag_that_a_variant_sets_is_refused(file: Path, flags: list[str]) -> None:
     with pytest.raises(UserError, match=f"{flags[0]}: variant twice of .* sets it too"):
