@@ -18,7 +18,10 @@ from data.pictures import MAX_BYTES, SUFFIXES, decode_bytes
 from utils.console import log
 from utils.errors import UserError
 
-VIDEOS = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+VIDEOS = (
+    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov"),
+    *(".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"),
+)
 SECONDS = 10.0  # that a server may be silent
 CHUNK = 1 << 20
 FAILURES = (OSError, ValueError, http.client.HTTPException)

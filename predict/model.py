@@ -205,6 +205,7 @@ class Model:
         x1, y1, x2, y2, score, class by falling score. `times`: seconds by part, which grow. Pictures for which memory
         does not suffice are taken in parts; UserError where it does not for a single one.
         """
+        self._check_thresholds()
         work = partial(self._detect, Counter() if times is None else times)
         return [rows for _, found in self._in_parts(work, Pictures(prepared)) for rows in found]
 
@@ -228,6 +229,15 @@ class Model:
         """Raise UserError for a class in `classes` that the model does not have, and a size that it does not take."""
         self._wanted()
         self._layout((self.network.max_stride,) * 2, size)
+
+    def _check_thresholds(self) -> None:
+        """Raise UserError for an attribute that was set to what no threshold can be."""
+        for name in ("conf", "iou"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+                raise UserError(f"{name} is {value!r}; set it to a number from 0 to 1")
+        if not isinstance(self.max_det, int | np.integer) or self.max_det < 0:
+            raise UserError(f"max_det is {self.max_det!r}; set it to a whole number from 0 on")
 
     def _wanted(self) -> list[int] | None:
         """The numbers of the classes to keep. UserError for one that the model does not have."""

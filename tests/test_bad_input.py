@@ -65,6 +65,7 @@ def refused(capsys: pytest.CaptureFixture, code: int, *parts: str) -> str:
         ("--epochs ten", ["--epochs", "'ten'"]),
         ("--lr0 fast", ["'fast' is neither a number nor 'find'"]),
         ("--lr0 nan", ["lr0 is nan"]),
+        ("--lr0 1e39", ["lr0 is 1e+39; it must be at most 1e+30"]),
         ("--lr0 0", ["lr0 is 0, which trains nothing"]),
         ("--momentum 1", ["momentum is 1.0; it must be under 1"]),
         ("--mosaic 2", ["mosaic=2"]),

@@ -37,6 +37,7 @@ LOWEST = {
 }
 MOST = (1 << 63) - 1  # of whatever has a lowest value: what torch takes for a seed
 LARGEST = 1 << 14  # pixels of a side: OpenCV crashes on a picture of four channels and over 2 GiB
+LARGEST_SETTING = 1e30  # of hyper-parameters: several optimizers take a rate as float32
 NO_FILE = ("", "auto", "yolov5")  # --hyp that names no file; without any, as older runs were, it is YOLOv5's numbers
 UNUSED_HYP = {"iou_t": "the anchors are matched by anchor_t", "anchors": "a layout has three anchors a head"}
 
@@ -163,6 +164,8 @@ def check_bounds(options: Options) -> None:
         value = getattr(hyp, field.name)
         if isinstance(value, float) and (value != value or value < 0 or value == float("inf")):
             raise UserError(f"{field.name} is {value}; it must be a number of 0 or more")
+        if isinstance(value, float) and value > LARGEST_SETTING:
+            raise UserError(f"{field.name} is {value}; it must be at most {LARGEST_SETTING:g}")
     for name in ("momentum", "warmup_momentum", "label_smoothing"):
         if (getattr(hyp, name) or 0) >= 1:
             raise UserError(f"{name} is {getattr(hyp, name)}; it must be under 1")

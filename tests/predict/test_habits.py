@@ -107,6 +107,16 @@ def test_what_is_no_batch_size(model: Model, number: object) -> None:
         model(np.zeros((40, 60, 3), np.uint8), batch_size=number)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("conf", None), ("conf", 25), ("iou", float("nan")), ("max_det", -1), ("max_det", 2.5)],
+)
+def test_what_is_no_threshold(model: Model, name: str, value: object) -> None:
+    setattr(model, name, value)
+    with pytest.raises(UserError, match=f"{name} is .*; set it to"):
+        model(np.zeros((40, 60, 3), np.uint8))
+
+
 def test_multi_label(model: Model) -> None:
     pixels = np.random.default_rng(3).integers(0, 255, (64, 64, 3), np.uint8)
     model.conf = 0.01
