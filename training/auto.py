@@ -20,7 +20,8 @@ SMALLEST_NOMINAL_BATCH, NOMINAL_BATCH = 16, 64
 COCO_CLASSES = 80  # for which the class gain is stated
 CLASS_GAIN = 0.5
 MOST_RATE = 3.0  # times the optimizer's own
-RAMPED = 1.5  # times as high is the peak of a policy that ramps up to it and down again
+CURVED = 1.5  # times as high is the peak of a policy that is near it only for a while
+CURVES = ("cosine", "sgdr")  # of those, the ones that do not ramp up to it by themselves
 PRETRAINED = 0.25  # of the rate, where the run starts from weights
 WARMUP_EPOCHS, WARMUP_SHARE = 3.0, 0.1
 SGDR_CYCLES, SGDR_EPOCHS, SGDR_STEPS = 3, 20.0, 100  # at most, and what the first cycle has at least
@@ -69,11 +70,11 @@ def steps(facts: Facts, nbs: int) -> int:
     return math.ceil(batches / max(1, round(nbs / facts.batch))) * facts.epochs
 
 
-def rate(own: float, drawn: int, ramps: bool, pretrained: bool = False) -> float:
+def rate(own: float, drawn: int, curved: bool, pretrained: bool = False) -> float:
     """The rate lr0: an optimizer's `own`, times sqrt(LONG_RUN / drawn) from 1 to 3, and up to half as much again where
-    the policy `ramps` up to it; a quarter of that from weights."""
+    the policy is `curved`; a quarter of that from weights."""
     factor = min(max(math.sqrt(LONG_RUN / drawn), 1.0), MOST_RATE)
-    return own * factor * (min(factor, RAMPED) if ramps else 1.0) * (PRETRAINED if pretrained else 1.0)
+    return own * factor * (min(factor, CURVED) if curved else 1.0) * (PRETRAINED if pretrained else 1.0)
 
 
 def class_gain(classes: int) -> float:
@@ -120,8 +121,8 @@ def settings(
     optimizer = optimizer or chosen[0]
     policy = policy or optimizers.facts(optimizer).get("policy") or chosen[1]
     if lr0 is None:
-        ramps = schedulers.get(policy).ramps
-        lr0 = float(f"{rate(optimizers.facts(optimizer)['lr'], facts.drawn, ramps, facts.pretrained):.3g}")
+        curved = schedulers.get(policy).ramps or policy in CURVES
+        lr0 = float(f"{rate(optimizers.facts(optimizer)['lr'], facts.drawn, curved, facts.pretrained):.3g}")
     decided = {
         "nbs": nbs,
         "optim": optimizer,

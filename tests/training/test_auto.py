@@ -41,7 +41,7 @@ def test_every_number_is_finite_and_makes_a_schedule(facts: Facts, optimizer: st
     assert decided.get("warmup_epochs", 0) <= 3
     own = optimizers.facts(decided["optim"])["lr"]
     share = auto.PRETRAINED if facts.pretrained else 1
-    assert own * share * 0.99 <= decided["lr0"] <= own * share * auto.MOST_RATE * auto.RAMPED * 1.01
+    assert own * share * 0.99 <= decided["lr0"] <= own * share * auto.MOST_RATE * auto.CURVED * 1.01
     total = auto.steps(facts, decided["nbs"])
     made = schedulers.build(
         decided["lr_policy"],
@@ -58,8 +58,8 @@ def test_every_number_is_finite_and_makes_a_schedule(facts: Facts, optimizer: st
 def test_more_pictures_never_raise_the_rate_or_lower_the_batch(facts: Facts, more: int) -> None:
     few, many = facts.drawn, facts.drawn + more
     assert auto.nominal_batch(few) <= auto.nominal_batch(many)
-    for ramps in (False, True):
-        assert auto.rate(0.01, few, ramps) >= auto.rate(0.01, many, ramps)
+    for curved in (False, True):
+        assert auto.rate(0.01, few, curved) >= auto.rate(0.01, many, curved)
     if auto.choice(few) == auto.OF_LONG_RUN:
         assert auto.choice(many) == auto.OF_LONG_RUN
 
@@ -92,6 +92,15 @@ def test_weights_are_trained_on_at_a_lower_rate() -> None:
     scratch, tuned = (auto.settings(replace(MASK, epochs=15, pretrained=p)) for p in (False, True))
     assert tuned.pop("lr0") == pytest.approx(scratch.pop("lr0") / 4, rel=0.01)
     assert tuned == scratch
+
+
+def test_a_curve_has_a_higher_peak_than_a_line_in_short_runs_alone() -> None:
+    short, long = (
+        {policy: auto.settings(facts, policy=policy)["lr0"] for policy in ("linear", "cosine", "sgdr", "onecycle")}
+        for facts in (MASK, COCO)
+    )
+    assert short["cosine"] == short["sgdr"] == short["onecycle"] == pytest.approx(1.5 * short["linear"], rel=0.01)
+    assert set(long.values()) == {0.01}
 
 
 def test_no_sgdr_cycle_is_too_short_to_learn_in() -> None:
@@ -135,7 +144,7 @@ def test_help_says_what_auto_decides() -> None:
 def test_flags_beat_auto_and_a_resume_keeps_what_the_run_had(runs) -> None:
     assert runs("--lr-policy sgdr --cls 1.25", hyp=None, nbs=None, epochs=1, batch_size=4) == 0
     text = (runs.run() / "hyp.yaml").read_text()
-    assert {"cls: 1.25", "lr0: 0.003"} <= set(text.splitlines())
+    assert {"cls: 1.25", "lr0: 0.0045"} <= set(text.splitlines())
     opt = (runs.run() / "opt.yaml").read_text()
     assert {"hyp: auto", "optim: adamw", "nbs: 16"} <= set(opt.splitlines())
     assert runs.resume(runs.run(), "--epochs 2 --hyp auto") == 0
