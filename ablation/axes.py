@@ -59,6 +59,12 @@ def words(name: str, value: Any) -> list[str]:
     return [flag(name), *(map(str, value) if isinstance(value, list | tuple) else [str(value)])]
 
 
+def default(name: str) -> Any:
+    """An option's value where it is not given."""
+    field = fields()[name]
+    return field.default_factory() if callable(field.default_factory) else field.default
+
+
 def typed(name: str, value: Any, where: str) -> Any:
     """A value of an option as the command line reads it: `"1e-2"` as 0.01. Raises UserError."""
     field = fields()[name]

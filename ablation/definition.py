@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablation.axes import EXECUTION_OPTIONS, FIRST, FIXED_OPTIONS, OWN, fields, known, typed
+from ablation.axes import EXECUTION_OPTIONS, FIRST, FIXED_OPTIONS, OWN, default, known, typed
 from training.options import import_plugins
 from utils.config.safe_yaml import load_yaml, place
 from utils.errors import UserError, nearest
@@ -47,7 +47,7 @@ class Definition:
     def complete(self) -> None:
         """Give every study its first axes, in their order; what was common among them becomes an axis of one value."""
         given = {name: [self.common.pop(name)] for name in FIRST if name in self.common} | self.grid
-        first = {name: given.get(name, [fields()[name].default]) for name in FIRST}
+        first = {name: given.get(name, [default(name)]) for name in FIRST}
         self.grid = first | {name: values for name, values in given.items() if name not in FIRST}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import optimizers
 import schedulers
-from ablation.axes import EXECUTION_OPTIONS, FIRST, fields, label, words
+from ablation.axes import EXECUTION_OPTIONS, FIRST, default, label, words
 from ablation.definition import MOST_RUNS, PLAIN, Definition
 from training import build, options
 from training.options import Options
@@ -38,12 +38,6 @@ class Cell:
             for name, value in (vars(self.asked.run) | vars(self.asked.hyp)).items()
             if name not in EXECUTION_OPTIONS and value != default(name)
         }
-
-
-def default(name: str) -> Any:
-    """An option's value where it is not given."""
-    field = fields()[name]
-    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def points(definition: Definition) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation import definition as definitions
-from ablation.axes import EXECUTION_OPTIONS, OWN, PLACE, fields, split
+from ablation.axes import EXECUTION_OPTIONS, OWN, PLACE, default, fields, split
 from ablation.definition import Definition
 from ablation.slots import Demand
 from training import options
@@ -87,7 +87,7 @@ def _say_unnamed(found: Definition) -> None:
     """A study does not let auto choose policy and optimizer, as train.py does: say which it takes in their place."""
     unnamed = [name for name in ("lr_policy", "optim") if name not in found.grid | found.common]
     if unnamed and found.common.get("hyp", "auto") == "auto":
-        taken = " and ".join(f"{flag(name)} {fields()[name].default}" for name in unnamed)
+        taken = " and ".join(f"{flag(name)} {default(name)}" for name in unnamed)
         LOGGER.warning(f"not named, so this study uses {taken}; train.py would let --hyp auto choose")
 
 

@@ -15,9 +15,9 @@ import yaml
 
 from ablation import definition as definitions
 from ablation import rates, records
-from ablation.axes import EXECUTION_OPTIONS, fields
+from ablation.axes import EXECUTION_OPTIONS, default
 from ablation.definition import Definition
-from ablation.grid import Cell, default, expand, notes
+from ablation.grid import Cell, expand, notes
 from ablation.records import Record
 from ablation.view import FINISHED, RunView, StudyView
 from data.datasets import load_dataset
@@ -50,7 +50,7 @@ class Study:
     @property
     def data(self) -> str:
         """The data set's YAML, as it was given."""
-        return str(self.definition.common.get("data", fields()["data"].default))
+        return str(self.definition.common.get("data", default("data")))
 
     def folder_of(self, cell: Cell) -> Path:
         """Where the cell's run lies, which may not exist yet."""

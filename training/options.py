@@ -162,9 +162,11 @@ def check_bounds(options: Options) -> None:
         read_scale(pair)
     for field in dataclasses.fields(Hyp):
         value = getattr(hyp, field.name)
-        if isinstance(value, float) and (value != value or value < 0 or value == float("inf")):
+        if not isinstance(value, float):
+            continue
+        if value != value or value < 0 or value == float("inf"):
             raise UserError(f"{field.name} is {value}; it must be a number of 0 or more")
-        if isinstance(value, float) and value > LARGEST_SETTING:
+        if value > LARGEST_SETTING:
             raise UserError(f"{field.name} is {value}; it must be at most {LARGEST_SETTING:g}")
     for name in ("momentum", "warmup_momentum", "label_smoothing"):
         if (getattr(hyp, name) or 0) >= 1:
