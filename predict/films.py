@@ -20,6 +20,7 @@ from predict.frames import Frame, Origin, Unreadable
 LOGGER = logging.getLogger("anneal")
 REMEDY = "for H.264 install PyAV: pip install -r requirements-video.txt"
 TICKS = 90_000  # of a second, in which times are written
+CUT = 30  # of 255: a mean difference from one frame to the next that is taken for a cut
 
 
 def pyav() -> Any | None:
@@ -95,7 +96,8 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
             if not container.streams.video:
                 raise Unreadable(f"{origin.shown}: has no video track")
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            stream.thread_type, stream.codec_context.thread_count = "AUTO", os.cpu_count() or 1
+            reformatter = av.video.reformatter.VideoReformatter()  # one for all frames: setting it up takes time
             duration = container.duration / 1e6 if container.duration else None
             for packet in container.demux():  # sound too, which may be what the file's duration is of
                 if packet.pts is not None:
@@ -108,7 +110,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
                     else:
                         time = clock.of(frame)
                         if number % stride == 0:
-                            yield Frame(origin, _pixels(frame), number, time)
+                            yield Frame(origin, _pixels(frame, reformatter), number, time)
                     number += 1
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise _ended(origin, number, getattr(error, "strerror", None) or str(error)) from None
@@ -126,9 +128,9 @@ def decoded(packet: Any) -> list[Any]:
         return [None]
 
 
-def _pixels(frame: Any) -> np.ndarray:
+def _pixels(frame: Any, reformatter: Any) -> np.ndarray:
     turns = round((getattr(frame, "rotation", 0) or 0) / 90)
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    return np.ascontiguousarray(np.rot90(reformatter.reformat(frame, format="rgb24").to_ndarray(), turns))
 
 
 class Clock:
@@ -186,6 +188,7 @@ class Film:
         self.size: tuple[int, int] | None = None
         self.last = -1
         self._av = pyav()
+        self._before: np.ndarray | None = None
         self._out: Any = None
         self._stream: Any = None
 
@@ -197,6 +200,8 @@ class Film:
             return
         planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)  # by FFmpeg itself it takes six times as long
         frame = self._av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        if self._is_cut(planes):
+            frame.pict_type = self._av.video.frame.PictureType.I  # half the work of one predicted from another scene
         self.last = max(self.last + 1, round(time * TICKS))  # times must rise
         frame.pts, frame.time_base = self.last, Fraction(1, TICKS)
         self._mux(self._stream.encode(frame))
@@ -232,6 +237,11 @@ class Film:
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS)
         return self.size
+
+    def _is_cut(self, planes: np.ndarray) -> bool:
+        """Whether another scene begins with this frame: most of it is brighter or darker than the last one."""
+        before, self._before = self._before, planes[: len(planes) * 2 // 3 : 8, ::8].astype(np.int16)
+        return before is not None and float(np.abs(self._before - before).mean()) > CUT
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from predict.films import Film
 from tests.predict.conftest import film, noise
 
 
@@ -31,3 +32,14 @@ def test_a_whole_video_is_not_said_to_be_cut(run, tmp_path: Path) -> None:
         times = {line.split(",")[2] for line in table if "late.mkv" in line}
     assert "0.000" in times
     assert max(map(float, times)) < 0.3
+
+
+def test_a_scene_begins_with_a_frame_that_needs_no_other(tmp_path: Path) -> None:
+    """One predicted from another scene is larger and takes longer; within a scene most frames are predicted."""
+    first, second = noise(0, 96, 128), 255 - noise(0, 96, 128)
+    out = Film(tmp_path / "out.mp4", 10)
+    for number, scene in enumerate([first] * 3 + [second] * 4):
+        out.write(np.roll(scene, number, 1), number / 10)
+    out.close()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [frame.key_frame for frame in container.decode(video=0)] == [n in (0, 3) for n in range(7)]
