@@ -32,6 +32,8 @@ def results(study: Study) -> list[dict[str, Any]]:
     for i, cell in enumerate(study.cells):
         record = study.record(cell)
         options = vars(cell.asked.run) | vars(cell.asked.hyp)
+        if options["weights"] and "cfg" not in (*varied, *bundled, *given):
+            options["cfg"] = ""  # the network is the checkpoint's, not the default
         row: dict[str, Any] = {name: shown[i] for name, shown in columns.items()}
         row["lr0_used" if "lr0" in varied else "lr0"] = "" if record.lr0 is None else f"{record.lr0:.6g}"
         row |= {name: _text(options[name]) for name in others}

@@ -167,6 +167,15 @@ def test_names_that_collide_are_numbered_and_tables_tell_them_apart(tmp_path: Pa
     assert names(again) == names(study.cells)
 
 
+@pytest.mark.parametrize(("given", "shown"), [({}, "yolov5s"), ({"cfg": "yolov5n"}, "yolov5n")])
+def test_the_column_cfg_does_not_name_a_network_that_was_not_trained(given: dict, shown: str, tmp_path: Path) -> None:
+    def cfg(**common: Any) -> Any:
+        return results(plan(definition(**common, **given), tmp_path / f"s{len(common)}", ""))[0]["cfg"]
+
+    assert cfg() == shown
+    assert cfg(weights=str(tmp_path / "a.pt")) == given.get("cfg", "")
+
+
 def test_variants_that_are_the_same_run_are_refused_whatever_they_are_called() -> None:
     made = definition()
     made.variants = {"a b": {"mosaic": 0.0}, "a_b": {"mosaic": 0.0}}
