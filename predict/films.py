@@ -20,6 +20,7 @@ from predict.frames import Frame, Origin, Unreadable
 LOGGER = logging.getLogger("anneal")
 REMEDY = "for H.264 install PyAV: pip install -r requirements-video.txt"
 TICKS = 90_000  # of a second, in which times are written
+DECODERS = 16  # threads, above which FFmpeg warns
 CUT = 30  # of 255: a mean difference from one frame to the next that is taken for a cut
 
 
@@ -96,7 +97,7 @@ def _read_av(origin: Origin, stride: int) -> Iterator[Frame]:
             if not container.streams.video:
                 raise Unreadable(f"{origin.shown}: has no video track")
             stream = container.streams.video[0]
-            stream.thread_type, stream.codec_context.thread_count = "AUTO", os.cpu_count() or 1
+            stream.thread_type, stream.codec_context.thread_count = "AUTO", min(os.cpu_count() or 1, DECODERS)
             reformatter = av.video.reformatter.VideoReformatter()  # one for all frames: setting it up takes time
             duration = container.duration / 1e6 if container.duration else None
             for packet in container.demux():  # sound too, which may be what the file's duration is of
@@ -240,7 +241,8 @@ class Film:
 
     def _is_cut(self, planes: np.ndarray) -> bool:
         """Whether another scene begins with this frame: most of it is brighter or darker than the last one."""
-        before, self._before = self._before, planes[: len(planes) * 2 // 3 : 8, ::8].astype(np.int16)
+        brightness = planes[: len(planes) * 2 // 3]  # the rest is colour
+        before, self._before = self._before, brightness[::8, ::8].astype(np.int16)
         return before is not None and float(np.abs(self._before - before).mean()) > CUT
 
     def _mux(self, packets: Any) -> None:
