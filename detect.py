@@ -23,6 +23,7 @@ from exporters import ExportedDetector
 from predict import films, sources
 from predict.folder import begin
 from predict.frames import Frame, Origin, Unreadable
+from predict.lanes import lanes_of
 from predict.model import Model, load
 from predict.options import REFUSED, Options
 from predict.outputs import Outputs, counted
@@ -85,9 +86,9 @@ def work(options: Options, origins: Sequence[Origin], model: Model) -> int:
         try:
             live = origins[0].kind == "stream"
             items = watch(origins, options, model, tally) if live else read(origins, options, model)
-            batch = len(origins) if live else options.batch_size
+            batch, lanes = (len(origins), 1) if live else (options.batch_size, lanes_of(model))
             with closing(items):  # ends the threads that read, whatever happens
-                follow(detect(items, model, batch, tally.seconds), outputs, tally, window, stop_request)
+                follow(detect(items, model, batch, tally.seconds, lanes), outputs, tally, window, stop_request)
         except OSError as error:
             tally.fault(f"{error.filename or folder}: cannot be written ({error.strerror}); free some space")
         finally:
@@ -126,7 +127,7 @@ def read(origins: Sequence[Origin], options: Options, model: Model) -> Generator
     counts = [-(-origin.frames // options.vid_stride) if origin.frames else None for origin in origins]
     known = [1 if origin.kind == "picture" else count for origin, count in zip(origins, counts, strict=True)]
     total = sum(known) if None not in known else None
-    ahead = max(AHEAD * options.batch_size, 4)
+    ahead = max((AHEAD + lanes_of(model) - 1) * options.batch_size, 4)
     items = read_files(origins, model, options.size, options.vid_stride, ahead)
     with log.progress(desc="detect", total=total, unit="img") as bar:
         for item in items:

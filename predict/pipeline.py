@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from queue import Empty, Full, Queue
 
 import cv2
@@ -15,6 +16,7 @@ from data.pictures import decode
 from predict.background import let_network_go_first
 from predict.films import read
 from predict.frames import Frame, Origin, Unreadable
+from predict.lanes import Lanes
 from predict.model import Model
 from utils.errors import UserError
 
@@ -90,46 +92,54 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
     put(None)
 
 
-def detect(items: Iterable[Item], model: Model, batch: int, times: Counter[str]) -> Iterator[Item]:
-    """Give each frame its rows; everything comes back in the order in which it came."""
+def detect(items: Iterable[Item], model: Model, batch: int, times: Counter[str], lanes: int = 1) -> Iterator[Item]:
+    """Give each frame its rows; everything comes back in the order in which it came. `lanes`: batches at once."""
     waiting: deque[Item] = deque()
-    clock = time.perf_counter()
-    for item in items:
-        times["load"] += time.perf_counter() - clock
-        waiting.append(item)
-        while _ready(waiting, batch):
-            _run(waiting, model, batch, times)
-            yield from _finished(waiting)
-        yield from _finished(waiting)
+    with closing(Lanes(model, lanes, times)) as network:
         clock = time.perf_counter()
-    while any(_open(item) for item in waiting):
-        _run(waiting, model, batch, times)
-    yield from _finished(waiting)
+        for item in items:
+            times["load"] += time.perf_counter() - clock
+            waiting.append(item)
+            while _ready(waiting, batch):
+                network.run(_next(_open(waiting), batch))
+                yield from _finished(waiting)
+            yield from _finished(waiting)
+            clock = time.perf_counter()
+        rest = list(_shared_out(_open(waiting), batch, lanes))
+        for frames in rest:
+            network.run(frames, among=len(rest))
+            yield from _finished(waiting)
+        network.finish()
+        yield from _finished(waiting)
 
 
-def _open(item: Item) -> bool:
-    return isinstance(item, Frame) and item.rows is None
+def _open(waiting: deque[Item]) -> list[Frame]:
+    """The frames that the network has not been given."""
+    return [item for item in waiting if isinstance(item, Frame) and item.prepared is not None]
 
 
 def _ready(waiting: deque[Item], batch: int) -> bool:
     """Whether the frames that wait hold a whole batch of the first one's shape, or are many."""
-    frames = [item for item in waiting if _open(item)]
-    if not frames:
-        return False
-    same = sum(frame.prepared.image.shape == frames[0].prepared.image.shape for frame in frames)
+    frames = _open(waiting)
     sizes: list[int] = [frame.picture.nbytes for frame in frames]
     window = WINDOW if sum(sizes) >= WINDOW_BYTES else LARGEST_WINDOW
-    return same >= batch or len(frames) >= window * batch
+    return len(_next(frames, batch)) == batch or len(frames) >= window * batch
 
 
-def _run(waiting: deque[Item], model: Model, batch: int, times: Counter[str]) -> None:
-    frames = [item for item in waiting if _open(item)]
-    shape = frames[0].prepared.image.shape
-    chosen = [frame for frame in frames if frame.prepared.image.shape == shape][:batch]
-    for frame, rows in zip(chosen, model.detect([frame.prepared for frame in chosen], times), strict=True):
-        frame.rows, frame.prepared = rows, None
+def _next(frames: list[Frame], batch: int) -> list[Frame]:
+    """At most a batch of frames of the first one's shape."""
+    return [frame for frame in frames if frame.prepared.image.shape == frames[0].prepared.image.shape][:batch]
+
+
+def _shared_out(frames: list[Frame], batch: int, lanes: int) -> Iterator[list[Frame]]:
+    """The last frames in batches of one shape, none so large that a lane has nothing to do."""
+    while frames:
+        same = _next(frames, len(frames))
+        part = min(batch, -(-len(same) // lanes))
+        yield from (same[i : i + part] for i in range(0, len(same), part))
+        frames = [frame for frame in frames if frame.prepared.image.shape != same[0].prepared.image.shape]
 
 
 def _finished(waiting: deque[Item]) -> Iterator[Item]:
-    while waiting and not _open(waiting[0]):
+    while waiting and not (isinstance(waiting[0], Frame) and waiting[0].rows is None):
         yield waiting.popleft()

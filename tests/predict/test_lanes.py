@@ -1,0 +1,159 @@
+"""Batches side by side: the rows, their order and the threads do not depend on how many lanes there are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predict import lanes
+from predict.frames import Frame, Origin, Unreadable
+from predict.lanes import Lanes, lanes_of
+from predict.model import Model, Prepared, load
+from predict.pipeline import Item, detect
+from tests.predict.conftest import noise
+from utils.errors import UserError
+
+SIDES = ((60, 90), (90, 60), (60, 60))
+
+
+class Slow:
+    """Detects nothing but remembers: the number of each batch's frames, the threads they had, and what ran together."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.fails_at = fails_at
+        self.sizes: list[int] = []
+        self.threads: list[int] = []
+        self.running = self.most = 0
+        self.lock = threading.Lock()
+
+    def detect(self, prepared: Sequence[Prepared], times: Counter[str]) -> list[torch.Tensor]:
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            self.sizes.append(len(prepared))
+            self.threads.append(torch.get_num_threads())
+            fails = len(self.sizes) == self.fails_at
+        time.sleep(0.01)
+        with self.lock:
+            self.running -= 1
+        if fails:
+            raise UserError("no memory")
+        times["inference"] += 1
+        return [torch.full((1, 6), float(each.image.sum())) for each in prepared]
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Model:
+    return load(weights, "cpu")
+
+
+def frames(model: Model, sides: Sequence[tuple[int, int]]) -> list[Item]:
+    origin = Origin("a", PurePosixPath("a"))
+    items: list[Item] = [Frame(origin, noise(number, *side), number) for number, side in enumerate(sides)]
+    for item in items:
+        item.prepared = model.prepare(item.picture)
+    return [*items, origin]
+
+
+@given(st.lists(st.sampled_from(SIDES), max_size=20), st.integers(1, 5), st.integers(1, 4), st.integers(0, 20))
+def test_all_items_come_in_order_with_their_rows(model: Model, sides, batch: int, count: int, fault: int) -> None:
+    items = frames(model, sides)
+    items.insert(min(fault, len(items)), Unreadable("broken"))
+    sums = [float(item.prepared.image.sum()) if isinstance(item, Frame) else None for item in items]
+    slow = Slow()
+    out = list(detect(iter(items), slow, batch, Counter(), count))
+    assert all(a is b for a, b in zip(out, items, strict=True))
+    assert [float(item.rows[0, 0]) if isinstance(item, Frame) else None for item in out] == sums
+    assert slow.most <= count
+    assert max(slow.sizes, default=1) <= batch
+    assert sum(slow.sizes) == len(sides)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_real_network_finds_the_same(model: Model, count: int) -> None:
+    sides = [SIDES[number % 3] for number in range(23)]
+    alone = [item.rows for item in detect(frames(model, sides), model, 4, Counter(), 1) if isinstance(item, Frame)]
+    beside = [item.rows for item in detect(frames(model, sides), model, 4, Counter(), count) if isinstance(item, Frame)]
+    assert sum(map(len, alone)) > 100
+    for a, b in zip(alone, beside, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+
+
+def test_batches_run_together_and_share_the_threads(model: Model, four_threads: None) -> None:
+    slow, times = Slow(), Counter()
+    list(detect(frames(model, [SIDES[0]] * 40), slow, 4, times, 2))
+    assert slow.most == 2
+    assert set(slow.threads) == {2}
+    assert times["inference"] == pytest.approx(5), "ten batches of a second, two at a time"
+    assert torch.get_num_threads() == 4
+
+
+def test_the_last_frames_use_all_threads(model: Model, four_threads: None) -> None:
+    slow = Slow()
+    list(detect(frames(model, [SIDES[0]]), slow, 8, Counter(), 4))
+    assert (slow.sizes, slow.threads) == ([1], [4]), "one picture has them all"
+    slow = Slow()
+    list(detect(frames(model, [SIDES[0]] * 7), slow, 8, Counter(), 4))
+    assert (sorted(slow.sizes), slow.threads) == ([1, 2, 2, 2], [1] * 4), "less than a batch is shared out"
+    slow = Slow()
+    list(detect(frames(model, [SIDES[0], SIDES[1]]), slow, 8, Counter(), 4))
+    assert (slow.sizes, slow.threads) == ([1, 1], [2, 2])
+
+
+def test_one_lane_waits_for_each_batch(model: Model) -> None:
+    slow = Slow()
+    stream = detect(frames(model, [SIDES[0]] * 3), slow, 1, Counter(), 1)
+    for number in range(1, 4):
+        assert next(stream).rows is not None
+        assert len(slow.sizes) == number, "a live stream's frame is shown before the next is taken"
+
+
+def test_a_fault_of_a_batch_is_raised_and_the_threads_end(model: Model) -> None:
+    before, threads = threading.active_count(), torch.get_num_threads()
+    with pytest.raises(UserError, match="no memory"):
+        list(detect(frames(model, [SIDES[0]] * 40), Slow(fails_at=3), 2, Counter(), 2))
+    assert (threading.active_count(), torch.get_num_threads()) == (before, threads)
+
+
+def test_who_stops_early_waits_only_for_what_runs(model: Model) -> None:
+    slow, before = Slow(), threading.active_count()
+    stream = detect(frames(model, [SIDES[0]] * 100), slow, 2, Counter(), 2)
+    next(stream)
+    stream.close()
+    assert sum(slow.sizes) < 20
+    assert threading.active_count() == before
+
+
+def test_closed_lanes_begin_nothing(model: Model) -> None:
+    with closing(Lanes(Slow(), 2, Counter())) as network:
+        pass
+    with pytest.raises(RuntimeError):
+        network.run(frames(model, [SIDES[0]])[:1])
+
+
+def test_how_many_lanes(model: Model, four_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lanes_of(model) == 4
+    torch.set_num_threads(64)
+    assert lanes_of(model) == lanes.MOST
+    torch.set_num_threads(1)
+    assert lanes_of(model) == 1
+    torch.set_num_threads(4)
+    monkeypatch.setattr(model, "device", torch.device("cuda"))
+    assert lanes_of(model) == 1
