@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True)
     options = parser.parse_args(argv)
     files = sorted(file for file in Path(options.pictures).iterdir() if file.suffix.lower() in SUFFIXES)[:FEW]
+    if not files:
+        parser.error(f"{options.pictures}: no pictures in it")
     pictures = [cv2.resize(decode(file), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for file in files]
     megabytes: dict[int, float] = {}
 

@@ -51,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", help="YAML of the first weights' classes, for mAP")
     parser.add_argument("--out", required=True)
     options = parser.parse_args(argv)
+    files = sorted(file for file in Path(options.pictures).iterdir() if file.suffix.lower() in SUFFIXES)
+    if not files:
+        parser.error(f"{options.pictures}: no pictures in it")
     rows: list[dict[str, Any]] = []
     maps = dict(map_of(options.weights[0], options.data)) if options.data else {}
     with tempfile.TemporaryDirectory() as folder:
-        files = sorted(file for file in Path(options.pictures).iterdir() if file.suffix.lower() in SUFFIXES)
         every = linked(Path(folder, "all"), files)
         few = linked(Path(folder, "few"), files[:: max(1, len(files) // options.few)])
         for weights in options.weights:
