@@ -85,10 +85,10 @@ def work(options: Options, origins: Sequence[Origin], model: Model) -> int:
     with StopRequest() as stop_request:
         try:
             live = origins[0].kind == "stream"
-            items = watch(origins, options, model, tally) if live else read(origins, options, model)
+            items = watch(origins, options, model, tally, stop_request) if live else read(origins, options, model)
             batch, lanes = (len(origins), 1) if live else (options.batch_size, lanes_of(model))
             with closing(items):  # ends the threads that read, whatever happens
-                follow(detect(items, model, batch, tally.seconds, lanes), outputs, tally, window, stop_request)
+                follow(detect(items, model, batch, tally.seconds, lanes, stop_request), outputs, tally, window)
         except OSError as error:
             tally.fault(f"{error.filename or folder}: cannot be written ({error.strerror}); free some space")
         finally:
@@ -100,10 +100,8 @@ def work(options: Options, origins: Sequence[Origin], model: Model) -> int:
     return 128 + stop_request.stop if stop_request.stop else int(tally.faults > 0)
 
 
-def follow(
-    items: Iterator[Item], outputs: Outputs, tally: Tally, window: Window | None, stop_request: StopRequest
-) -> None:
-    """Hand every frame to what writes it, until all are done or somebody asks to stop."""
+def follow(items: Iterator[Item], outputs: Outputs, tally: Tally, window: Window | None) -> None:
+    """Hand every frame to what writes it, until all are done or the window is closed."""
     for item in items:
         clock = time.perf_counter()
         if isinstance(item, Unreadable):
@@ -117,8 +115,6 @@ def follow(
             if window is not None and not window.show(item):
                 return
         tally.seconds["write"] += time.perf_counter() - clock
-        if stop_request.stop:
-            return
 
 
 def read(origins: Sequence[Origin], options: Options, model: Model) -> Generator[Item]:
@@ -135,11 +131,13 @@ def read(origins: Sequence[Origin], options: Options, model: Model) -> Generator
             bar.update(isinstance(item, Frame))
 
 
-def watch(origins: Sequence[Origin], options: Options, model: Model, tally: Tally) -> Generator[Item]:
-    """The newest frame of each stream, until all have ended."""
+def watch(
+    origins: Sequence[Origin], options: Options, model: Model, tally: Tally, stop_request: StopRequest
+) -> Generator[Item]:
+    """The newest frame of each stream, until all have ended or somebody asks to stop."""
     streams = [Stream(origin) for origin in origins]
     try:
-        for frame in newest(streams, options.vid_stride):
+        for frame in newest(streams, options.vid_stride, stop_request):
             frame.prepared = model.prepare(frame.picture, options.size)
             yield frame
     finally:

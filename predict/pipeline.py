@@ -18,6 +18,7 @@ from predict.films import read
 from predict.frames import Frame, Origin, Unreadable
 from predict.lanes import Lanes
 from predict.model import Model
+from utils.console.signals import StopRequest
 from utils.errors import UserError
 
 READERS = 4
@@ -92,20 +93,27 @@ def _feed(origins, model, size, stride, queue, pool, stopped) -> None:
     put(None)
 
 
-def detect(items: Iterable[Item], model: Model, batch: int, times: Counter[str], lanes: int = 1) -> Iterator[Item]:
-    """Give each frame its rows; everything comes back in the order in which it came. `lanes`: batches at once."""
+def detect(
+    items: Iterable[Item], model: Model, batch: int, times: Counter[str], lanes: int, stop_request: StopRequest
+) -> Iterator[Item]:
+    """Give each frame its rows; everything comes back in the order in which it came.
+
+    lanes: batches at once. Once somebody asks to stop no other batch begins, and those that are done still come.
+    """
     waiting: deque[Item] = deque()
     with closing(Lanes(model, lanes, times)) as network:
         clock = time.perf_counter()
         for item in items:
             times["load"] += time.perf_counter() - clock
+            if stop_request.stop is not None:
+                break
             waiting.append(item)
             while _ready(waiting, batch):
                 network.run(_next(_open(waiting), batch))
                 yield from _finished(waiting)
             yield from _finished(waiting)
             clock = time.perf_counter()
-        rest = list(_shared_out(_open(waiting), batch, lanes))
+        rest = [] if stop_request.stop is not None else list(_shared_out(_open(waiting), batch, lanes))
         for frames in rest:
             network.run(frames, among=len(rest))
             yield from _finished(waiting)

@@ -13,6 +13,7 @@ import numpy as np
 
 from predict.films import decoded, pyav
 from predict.frames import Frame, Origin
+from utils.console.signals import StopRequest
 
 LOGGER = logging.getLogger("anneal")
 OPEN_MS, READ_MS = 10_000, 10_000
@@ -130,10 +131,13 @@ class Stream:
             self._newest = frame
 
 
-def newest(streams: Sequence[Stream], stride: int = 1) -> Iterator[Frame]:
-    """The newest frame of each stream in turn, until all have ended; `stride`: take every so many seen only."""
+def newest(streams: Sequence[Stream], stride: int, stop_request: StopRequest) -> Iterator[Frame]:
+    """The newest frame of each stream in turn, until all have ended or somebody asks to stop, also while all are lost.
+
+    stride: take every so many seen only.
+    """
     alive, seen = list(streams), dict.fromkeys(range(len(streams)), 0)
-    while alive:
+    while alive and stop_request.stop is None:
         frames = [(stream, stream.take()) for stream in alive]
         for stream, frame in frames:
             if frame is not None:

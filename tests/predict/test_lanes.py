@@ -20,6 +20,7 @@ from predict.lanes import Lanes, lanes_of
 from predict.model import Model, Prepared, load
 from predict.pipeline import Item, detect
 from tests.predict.conftest import noise
+from utils.console.signals import StopRequest
 from utils.errors import UserError
 
 SIDES = ((60, 90), (90, 60), (60, 60))
@@ -78,7 +79,7 @@ def test_all_items_come_in_order_with_their_rows(model: Model, sides, batch: int
     items.insert(min(fault, len(items)), Unreadable("broken"))
     sums = [float(item.prepared.image.sum()) if isinstance(item, Frame) else None for item in items]
     slow = Slow()
-    out = list(detect(iter(items), slow, batch, Counter(), count))
+    out = list(detect(iter(items), slow, batch, Counter(), count, StopRequest()))
     assert all(a is b for a, b in zip(out, items, strict=True))
     assert [float(item.rows[0, 0]) if isinstance(item, Frame) else None for item in out] == sums
     assert slow.most <= count
@@ -89,8 +90,16 @@ def test_all_items_come_in_order_with_their_rows(model: Model, sides, batch: int
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_a_real_network_finds_the_same(model: Model, count: int) -> None:
     sides = [SIDES[number % 3] for number in range(23)]
-    alone = [item.rows for item in detect(frames(model, sides), model, 4, Counter(), 1) if isinstance(item, Frame)]
-    beside = [item.rows for item in detect(frames(model, sides), model, 4, Counter(), count) if isinstance(item, Frame)]
+    alone = [
+        item.rows
+        for item in detect(frames(model, sides), model, 4, Counter(), 1, StopRequest())
+        if isinstance(item, Frame)
+    ]
+    beside = [
+        item.rows
+        for item in detect(frames(model, sides), model, 4, Counter(), count, StopRequest())
+        if isinstance(item, Frame)
+    ]
     assert sum(map(len, alone)) > 100
     for a, b in zip(alone, beside, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
@@ -98,7 +107,7 @@ def test_a_real_network_finds_the_same(model: Model, count: int) -> None:
 
 def test_batches_run_together_and_share_the_threads(model: Model, four_threads: None) -> None:
     slow, times = Slow(), Counter()
-    list(detect(frames(model, [SIDES[0]] * 40), slow, 4, times, 2))
+    list(detect(frames(model, [SIDES[0]] * 40), slow, 4, times, 2, StopRequest()))
     assert slow.most == 2
     assert set(slow.threads) == {2}
     assert times["inference"] == pytest.approx(5), "ten batches of a second, two at a time"
@@ -107,19 +116,19 @@ def test_batches_run_together_and_share_the_threads(model: Model, four_threads: 
 
 def test_the_last_frames_use_all_threads(model: Model, four_threads: None) -> None:
     slow = Slow()
-    list(detect(frames(model, [SIDES[0]]), slow, 8, Counter(), 4))
+    list(detect(frames(model, [SIDES[0]]), slow, 8, Counter(), 4, StopRequest()))
     assert (slow.sizes, slow.threads) == ([1], [4]), "one picture has them all"
     slow = Slow()
-    list(detect(frames(model, [SIDES[0]] * 7), slow, 8, Counter(), 4))
+    list(detect(frames(model, [SIDES[0]] * 7), slow, 8, Counter(), 4, StopRequest()))
     assert (sorted(slow.sizes), slow.threads) == ([1, 2, 2, 2], [1] * 4), "less than a batch is shared out"
     slow = Slow()
-    list(detect(frames(model, [SIDES[0], SIDES[1]]), slow, 8, Counter(), 4))
+    list(detect(frames(model, [SIDES[0], SIDES[1]]), slow, 8, Counter(), 4, StopRequest()))
     assert (slow.sizes, slow.threads) == ([1, 1], [2, 2])
 
 
 def test_one_lane_waits_for_each_batch(model: Model) -> None:
     slow = Slow()
-    stream = detect(frames(model, [SIDES[0]] * 3), slow, 1, Counter(), 1)
+    stream = detect(frames(model, [SIDES[0]] * 3), slow, 1, Counter(), 1, StopRequest())
     for number in range(1, 4):
         assert next(stream).rows is not None
         assert len(slow.sizes) == number, "a live stream's frame is shown before the next is taken"
@@ -128,17 +137,31 @@ def test_one_lane_waits_for_each_batch(model: Model) -> None:
 def test_a_fault_of_a_batch_is_raised_and_the_threads_end(model: Model) -> None:
     before, threads = threading.active_count(), torch.get_num_threads()
     with pytest.raises(UserError, match="no memory"):
-        list(detect(frames(model, [SIDES[0]] * 40), Slow(fails_at=3), 2, Counter(), 2))
+        list(detect(frames(model, [SIDES[0]] * 40), Slow(fails_at=3), 2, Counter(), 2, StopRequest()))
     assert (threading.active_count(), torch.get_num_threads()) == (before, threads)
 
 
 def test_who_stops_early_waits_only_for_what_runs(model: Model) -> None:
     slow, before = Slow(), threading.active_count()
-    stream = detect(frames(model, [SIDES[0]] * 100), slow, 2, Counter(), 2)
+    stream = detect(frames(model, [SIDES[0]] * 100), slow, 2, Counter(), 2, StopRequest())
     next(stream)
     stream.close()
     assert sum(slow.sizes) < 20
     assert threading.active_count() == before
+
+
+def test_after_a_request_to_stop_what_is_done_still_comes(model: Model) -> None:
+    stop_request, slow, items = StopRequest(), Slow(), frames(model, [SIDES[0]] * 100)
+
+    def asked() -> Iterator[Item]:
+        for number, item in enumerate(items):
+            if number == 50:
+                stop_request.stop = 15
+            yield item
+
+    out = list(detect(asked(), slow, 4, Counter(), 2, stop_request))
+    assert [item.number for item in out] == list(range(48)), "twelve batches had begun, and all are written"
+    assert sum(slow.sizes) == 48
 
 
 def test_closed_lanes_begin_nothing(model: Model) -> None:

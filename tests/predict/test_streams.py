@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
+import detect
 from predict import streams
 from predict.frames import Origin
 from tests.predict.conftest import noise
@@ -99,3 +104,29 @@ def test_broken_frames_are_skipped_and_counted() -> None:
     finally:
         stream.close()
         server.die()
+
+
+def test_a_request_to_stop_is_heard_while_a_stream_is_lost(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    address = f"http://127.0.0.1:{server.server_address[1]}/camera.mjpg"
+    monkeypatch.setattr(streams.Stream.__init__, "__defaults__", ((60,) * 8,))
+    lost, moments = threading.Event(), []
+    monkeypatch.setattr(streams.LOGGER, "warning", lambda text: lost.set() if "lost; trying again" in text else None)
+
+    def lose_and_ask() -> None:
+        while not list(tmp_path.glob("out/exp/*.mp4")):
+            time.sleep(0.05)
+        server.die()
+        assert lost.wait(30)
+        moments.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=lose_and_ask, daemon=True).start()
+    words = ["--weights", str(weights), "--source", address, "--device", "cpu", "--project", str(tmp_path / "out")]
+    assert detect.main(words) == 128 + signal.SIGTERM
+    assert time.monotonic() - moments[0] < 10
+    (video,) = tmp_path.glob("out/exp/*.mp4")
+    with av.open(str(video)) as film:
+        assert sum(1 for _ in film.decode(video=0)) > 0
