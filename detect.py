@@ -86,7 +86,7 @@ def work(options: Options, origins: Sequence[Origin], model: Model) -> int:
         try:
             live = origins[0].kind == "stream"
             items = watch(origins, options, model, tally, stop_request) if live else read(origins, options, model)
-            batch, lanes = (len(origins), 1) if live else (options.batch_size, lanes_of(model))
+            batch, lanes = (len(origins), 1) if live else (options.batch_size, lanes_of(model, options.batch_size))
             with closing(items):  # ends the threads that read, whatever happens
                 follow(detect(items, model, batch, tally.seconds, lanes, stop_request), outputs, tally, window)
         except OSError as error:
@@ -123,7 +123,7 @@ def read(origins: Sequence[Origin], options: Options, model: Model) -> Generator
     counts = [-(-origin.frames // options.vid_stride) if origin.frames else None for origin in origins]
     known = [1 if origin.kind == "picture" else count for origin, count in zip(origins, counts, strict=True)]
     total = sum(known) if None not in known else None
-    ahead = max((AHEAD + lanes_of(model) - 1) * options.batch_size, 4)
+    ahead = max(AHEAD * options.batch_size, 4)
     items = read_files(origins, model, options.size, options.vid_stride, ahead)
     with log.progress(desc="detect", total=total, unit="img") as bar:
         for item in items:

@@ -108,17 +108,20 @@ def detect(
             if stop_request.stop is not None:
                 break
             waiting.append(item)
-            while _ready(waiting, batch):
+            while _ready(waiting, batch, 1 if network.begun else lanes):
                 network.run(_next(_open(waiting), batch))
                 yield from _finished(waiting)
+            network.collect()
             yield from _finished(waiting)
             clock = time.perf_counter()
-        rest = [] if stop_request.stop is not None else list(_shared_out(_open(waiting), batch, lanes))
+        rest = list(_shared_out(_open(waiting), batch, lanes))
         for frames in rest:
+            if stop_request.stop is not None:
+                break
             network.run(frames, among=len(rest))
             yield from _finished(waiting)
-        network.finish()
-        yield from _finished(waiting)
+        network.collect(remaining=0)
+        yield from _without_gaps(waiting)
 
 
 def _open(waiting: deque[Item]) -> list[Frame]:
@@ -126,12 +129,16 @@ def _open(waiting: deque[Item]) -> list[Frame]:
     return [item for item in waiting if isinstance(item, Frame) and item.prepared is not None]
 
 
-def _ready(waiting: deque[Item], batch: int) -> bool:
-    """Whether the frames that wait hold a whole batch of the first one's shape, or are many."""
+def _ready(waiting: deque[Item], batch: int, batches: int) -> bool:
+    """Whether the frames that wait hold a whole batch of the first one's shape, or are many.
+
+    batches: so many they must be at least, so that no lane has nothing to begin with.
+    """
     frames = _open(waiting)
     sizes: list[int] = [frame.picture.nbytes for frame in frames]
     window = WINDOW if sum(sizes) >= WINDOW_BYTES else LARGEST_WINDOW
-    return len(_next(frames, batch)) == batch or len(frames) >= window * batch
+    many = len(frames) >= window * batch
+    return many or (len(frames) >= batches * batch and len(_next(frames, batch)) == batch)
 
 
 def _next(frames: list[Frame], batch: int) -> list[Frame]:
@@ -140,14 +147,25 @@ def _next(frames: list[Frame], batch: int) -> list[Frame]:
 
 
 def _shared_out(frames: list[Frame], batch: int, lanes: int) -> Iterator[list[Frame]]:
-    """The last frames in batches of one shape, none so large that a lane has nothing to do."""
+    """The last frames in batches of one shape, none larger than a lane's share of all of them."""
+    part = min(batch, -(-len(frames) // lanes))
     while frames:
         same = _next(frames, len(frames))
-        part = min(batch, -(-len(same) // lanes))
         yield from (same[i : i + part] for i in range(0, len(same), part))
         frames = [frame for frame in frames if frame.prepared.image.shape != same[0].prepared.image.shape]
 
 
 def _finished(waiting: deque[Item]) -> Iterator[Item]:
+    """What is done, up to the first frame that is not."""
     while waiting and not (isinstance(waiting[0], Frame) and waiting[0].rows is None):
         yield waiting.popleft()
+
+
+def _without_gaps(waiting: deque[Item]) -> Iterator[Item]:
+    """All that is done; of a video, nothing after a frame that is not."""
+    cut: set[Origin] = set()
+    for item in waiting:
+        if isinstance(item, Frame) and item.rows is None:
+            cut.add(item.origin)
+        elif not (isinstance(item, Frame) and item.origin in cut):
+            yield item

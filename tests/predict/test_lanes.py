@@ -14,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predict import lanes
 from predict.frames import Frame, Origin, Unreadable
 from predict.lanes import Lanes, lanes_of
 from predict.model import Model, Prepared, load
@@ -114,16 +113,21 @@ def test_batches_run_together_and_share_the_threads(model: Model, four_threads: 
     assert torch.get_num_threads() == 4
 
 
-def test_the_last_frames_use_all_threads(model: Model, four_threads: None) -> None:
-    slow = Slow()
-    list(detect(frames(model, [SIDES[0]]), slow, 8, Counter(), 4, StopRequest()))
-    assert (slow.sizes, slow.threads) == ([1], [4]), "one picture has them all"
-    slow = Slow()
-    list(detect(frames(model, [SIDES[0]] * 7), slow, 8, Counter(), 4, StopRequest()))
-    assert (sorted(slow.sizes), slow.threads) == ([1, 2, 2, 2], [1] * 4), "less than a batch is shared out"
-    slow = Slow()
-    list(detect(frames(model, [SIDES[0], SIDES[1]]), slow, 8, Counter(), 4, StopRequest()))
-    assert (slow.sizes, slow.threads) == ([1, 1], [2, 2])
+def ran(model: Model, sides: Sequence[tuple[int, int]], batch: int, count: int) -> tuple[list[int], list[int], float]:
+    """Sizes of the batches, the threads they had, and the seconds that were counted: one a batch, shared."""
+    slow, times = Slow(), Counter()
+    list(detect(frames(model, sides), slow, batch, times, count, StopRequest()))
+    return sorted(slow.sizes), slow.threads, times["inference"]
+
+
+def test_few_frames_use_all_threads(model: Model, four_threads: None) -> None:
+    a, b = SIDES[0], SIDES[1]
+    assert ran(model, [a], 8, 4) == ([1], [4], 1), "one picture has them all"
+    assert ran(model, [a] * 7, 8, 4) == ([1, 2, 2, 2], [1] * 4, 1), "less than a batch is shared out"
+    assert ran(model, [a] * 8, 8, 4) == ([2] * 4, [1] * 4, 1), "a single batch too"
+    assert ran(model, [a] * 24, 8, 4) == ([6] * 4, [1] * 4, 1), "and fewer than there are lanes"
+    assert ran(model, [a, b], 8, 4) == ([1, 1], [2, 2], 1)
+    assert ran(model, [a] * 4 + [b] * 4, 8, 2) == ([4, 4], [2, 2], 1), "no smaller than that takes"
 
 
 def test_one_lane_waits_for_each_batch(model: Model) -> None:
@@ -150,18 +154,58 @@ def test_who_stops_early_waits_only_for_what_runs(model: Model) -> None:
     assert threading.active_count() == before
 
 
-def test_after_a_request_to_stop_what_is_done_still_comes(model: Model) -> None:
-    stop_request, slow, items = StopRequest(), Slow(), frames(model, [SIDES[0]] * 100)
+def asked_at(place: int, items: list[Item], stop_request: StopRequest) -> Iterator[Item]:
+    """Items, of which one comes together with a request to stop."""
+    for number, item in enumerate(items):
+        if number == place:
+            stop_request.stop = 15
+        yield item
 
-    def asked() -> Iterator[Item]:
-        for number, item in enumerate(items):
-            if number == 50:
-                stop_request.stop = 15
-            yield item
 
-    out = list(detect(asked(), slow, 4, Counter(), 2, stop_request))
+@pytest.mark.parametrize("count", [1, 2])
+def test_after_a_request_to_stop_what_is_done_still_comes(model: Model, count: int) -> None:
+    stop_request, slow = StopRequest(), Slow()
+    items = asked_at(50, frames(model, [SIDES[0]] * 100), stop_request)
+    out = list(detect(items, slow, 4, Counter(), count, stop_request))
     assert [item.number for item in out] == list(range(48)), "twelve batches had begun, and all are written"
     assert sum(slow.sizes) == 48
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_after_a_request_to_stop_pictures_behind_an_open_one_come_and_frames_of_its_video_do_not(
+    model: Model, count: int
+) -> None:
+    sides = [SIDES[0], SIDES[1], *[SIDES[0]] * 30]
+    for pictures in (True, False):
+        stop_request, slow, items = StopRequest(), Slow(), frames(model, sides)[:-1]
+        for item in items if pictures else []:
+            item.origin = Origin(str(item.number), PurePosixPath(str(item.number)))
+        out = list(detect(asked_at(20, items, stop_request), slow, 4, Counter(), count, stop_request))
+        assert slow.sizes == [4]
+        assert [item.number for item in out] == ([0, 2, 3, 4] if pictures else [0])
+
+
+def test_the_last_frames_hear_a_request_to_stop(model: Model) -> None:
+    stop_request, slow = StopRequest(), Slow()
+    sides = [(30 + 32 * number, 200) for number in range(12)]
+    for item in detect(frames(model, sides), slow, 4, Counter(), 1, stop_request):
+        if isinstance(item, Frame):
+            stop_request.stop = 15
+    assert sum(slow.sizes) < 3
+
+
+def test_what_is_done_comes_without_waiting_for_more_to_begin(model: Model) -> None:
+    given: list[int] = []
+
+    def slowly() -> Iterator[Item]:
+        for number, item in enumerate(frames(model, [SIDES[0]] * 60)[:-1]):
+            given.append(number)
+            time.sleep(0.02)
+            yield item
+
+    stream = detect(slowly(), Slow(), 2, Counter(), 4, StopRequest())
+    next(stream)
+    assert len(given) < 12, "eight fill the lanes"
 
 
 def test_closed_lanes_begin_nothing(model: Model) -> None:
@@ -171,12 +215,28 @@ def test_closed_lanes_begin_nothing(model: Model) -> None:
         network.run(frames(model, [SIDES[0]])[:1])
 
 
-def test_how_many_lanes(model: Model, four_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lanes_of(model) == 4
-    torch.set_num_threads(64)
-    assert lanes_of(model) == lanes.MOST
-    torch.set_num_threads(1)
-    assert lanes_of(model) == 1
-    torch.set_num_threads(4)
+@pytest.mark.parametrize(
+    ("threads", "batch", "count"),
+    [
+        (4, 16, 2),
+        (4, 32, 1),
+        (4, 1000, 1),
+        (1, 8, 1),
+        (2, 8, 2),
+        (3, 8, 3),
+        (4, 8, 4),
+        (5, 8, 1),
+        (6, 8, 3),
+        (14, 8, 2),
+        (64, 8, 4),
+        (4, 1, 4),
+    ],
+)
+def test_how_many_lanes(
+    model: Model, monkeypatch: pytest.MonkeyPatch, four_threads: None, threads: int, batch: int, count: int
+) -> None:
+    torch.set_num_threads(threads)
+    assert lanes_of(model, batch) == count
+    assert threads % count == 0
     monkeypatch.setattr(model, "device", torch.device("cuda"))
-    assert lanes_of(model) == 1
+    assert lanes_of(model, batch) == 1
