@@ -20,7 +20,8 @@ def test_killed_anywhere_and_resumed(tmp_path: Path) -> None:
     assert results["different"] == {}
     assert results["identical"] == results["runs"] == KILLS
     assert results["kills"] >= KILLS
-    assert sum(count > 0 for count in results["kills_by_steps_done"].values()) >= KILLS // 2
+    places = sum(count > 0 for count in results["kills_by_steps_done"].values())
+    assert places >= 3  # of nine; ten kills at random in fewer are one case in 100,000
     whole, trunk = (tmp_path / name / RUN for name in ("whole1", "whole3"))  # what all were compared with
     assert weights(whole) == {"last.pt", "best.pt", "average.pt", "cycle1.pt", "cycle2.pt"}
     assert weights(trunk) == {"last.pt", "best.pt", "average.pt", "stable.pt"}
