@@ -89,16 +89,12 @@ def test_all_items_come_in_order_with_their_rows(model: Model, sides, batch: int
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_a_real_network_finds_the_same(model: Model, count: int) -> None:
     sides = [SIDES[number % 3] for number in range(23)]
-    alone = [
-        item.rows
-        for item in detect(frames(model, sides), model, 4, Counter(), 1, StopRequest())
-        if isinstance(item, Frame)
-    ]
-    beside = [
-        item.rows
-        for item in detect(frames(model, sides), model, 4, Counter(), count, StopRequest())
-        if isinstance(item, Frame)
-    ]
+
+    def rows(lanes: int) -> list[torch.Tensor]:
+        items = detect(frames(model, sides), model, 4, Counter(), lanes, StopRequest())
+        return [item.rows for item in items if isinstance(item, Frame)]
+
+    alone, beside = rows(1), rows(count)
     assert sum(map(len, alone)) > 100
     for a, b in zip(alone, beside, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
